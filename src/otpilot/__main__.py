@@ -1,0 +1,5 @@
+"""Run otpilot as a module."""
+
+from otpilot.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Two LeRobot datasets on one time base, and the batches drawn from them."""

@@ -1,0 +1,1 @@
+"""Pairing: which source frame meets which target frame."""

@@ -1,0 +1,1 @@
+"""Where a policy's own encodings are tapped."""

@@ -1,0 +1,1 @@
+"""One result object, rendered as Markdown, single-file HTML and terminal tables."""

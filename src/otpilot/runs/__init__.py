@@ -1,0 +1,1 @@
+"""The contract on disk: a run folder, its writer and its readers."""

@@ -1,0 +1,1 @@
+"""A small two-domain tabletop simulator with a scripted expert: demo, tests and benchmarks run on it."""

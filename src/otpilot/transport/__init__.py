@@ -1,0 +1,1 @@
+"""Transport: costs, plans and losses; tensors in, tensors out."""
