@@ -13,6 +13,7 @@ Objective = Literal["plan_cost", "uot", "energy"]
 Prior = Literal["product", "diagonal", "mixed"]
 Method = Literal["ot", "none", "paired", "energy_distance", "mmd", "coral"]
 Rows = Literal["shared", "separate"]
+Stats = Literal["shared", "target", "source"]
 ScheduleType = Literal["constant", "linear", "cosine"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -23,6 +24,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "prior": ("product", "diagonal", "mixed"),
     "method": ("ot", "none", "paired", "energy_distance", "mmd", "coral"),
     "rows": ("shared", "separate"),
+    "stats": ("shared", "target", "source"),
     "type": ("constant", "linear", "cosine"),
 }
 
@@ -201,6 +203,8 @@ class OTConfig:
 
     `lambda_ot` is a number or "auto"; auto keeps the transport's share of the encoder gradient at
     `target_grad_share` of behaviour cloning's. `batch_ratio` is pair rows over batch_size (rows = separate).
+    `bc_src_weight` is the source's share of the behaviour-cloning rows; unless `normalize_bc_weights_by_ds_size`,
+    both weights are first multiplied by the size of their dataset. `stats` says whose statistics normalise both.
     """
 
     enable: bool = True
@@ -212,7 +216,8 @@ class OTConfig:
     rows: Rows = "shared"
     batch_ratio: float = 0.5
     bc_src_weight: float = 0.5
-    normalize_bc_weights_by_ds_size: bool = False
+    normalize_bc_weights_by_ds_size: bool = True
+    stats: Stats = "shared"
     obs_keys: tuple[str, ...] = ()
     lambda_ot: float | Literal["auto"] = 0.01
     lambda_ot_schedule: ScheduleConfig | None = None
@@ -232,13 +237,14 @@ class OTConfig:
         """Check words and ranges."""
         check_choice("ot", "method", self.method)
         check_choice("ot", "rows", self.rows)
+        check_choice("ot", "stats", self.stats)
         if isinstance(self.lambda_ot, str):
             if self.lambda_ot != "auto":
                 raise ConfigError(f"ot.lambda_ot is {self.lambda_ot!r}; allowed: a number >= 0, or 'auto'.")
         else:
             check_number("ot", "lambda_ot", self.lambda_ot)
         check_number("ot", "batch_ratio", self.batch_ratio, open_low=True)
-        check_number("ot", "bc_src_weight", self.bc_src_weight)
+        check_number("ot", "bc_src_weight", self.bc_src_weight, high=1.0)
         check_number("ot", "target_grad_share", self.target_grad_share, open_low=True, high=1.0)
         check_number("ot", "weight_warmup_ratio", self.weight_warmup_ratio, high=1.0)
         check_number("ot", "compute_every_n_steps", self.compute_every_n_steps, low=1)

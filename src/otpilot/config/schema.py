@@ -1,0 +1,255 @@
+"""The training config: LeRobot's own plus the `ot` section, read from JSON and dotted `--key=value` overrides."""
+
+import dataclasses
+import json
+import sys
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import draccus
+import yaml
+from draccus.utils import DecodingError, ParsingError
+from lerobot.configs.train import TrainPipelineConfig
+
+from otpilot.config.compat import translate
+from otpilot.config.ot import OTConfig
+from otpilot.errors import ConfigError, MissingFileError, OtpilotError, closest
+
+
+@dataclass
+class TrainConfig(TrainPipelineConfig):
+    """LeRobot's TrainPipelineConfig plus what otpilot adds.
+
+    `schedule_horizon` is the number of steps over which schedules run (default: `steps`), so that a short trial can
+    be the beginning of a long run. `threads` is the number of CPU threads of this process (default: torch's choice).
+    """
+
+    ot: OTConfig = field(default_factory=lambda: OTConfig(enable=False))
+    schedule_horizon: int | None = None
+    threads: int | None = None
+
+    @property
+    def horizon(self) -> int:
+        """Steps over which learning rate, weight and reg schedules run."""
+        return self.schedule_horizon or self.steps
+
+
+@dataclass(frozen=True)
+class LoadedConfig:
+    """A checked config, and one sentence for each thing that was translated or overruled."""
+
+    config: TrainConfig
+    notes: tuple[str, ...]
+
+
+def load_config(args: Sequence[str], *, check_output: bool = True) -> LoadedConfig:
+    """Read `--config_path=FILE` and `--dotted.key=value` overrides into a validated config.
+
+    Lists are indexed by number: `--ot.loss_config.features.0.weight_label=0.1`.
+
+    Raises:
+        MissingFileError: If the config file is not there.
+        ConfigError: If a key is unknown, a value is out of range, or LeRobot refuses the combination.
+    """
+    options = _parse_options(args)
+    config_path = options.pop("config_path", None)
+    body = _read_json(Path(config_path)) if config_path else {}
+    for key, text in options.items():
+        _override(body, key, text)
+    translation = translate(body)
+    body = translation.config
+    notes = list(translation.notes)
+    policy_args = _take_pretrained_policy(body)
+    check_keys(body, TrainConfig)
+    config = decode(body)
+    notes += _overruled(body, config)
+    argv = policy_args + ([f"--config_path={config_path}"] if config_path and config.resume else [])
+    _validate(config, argv, check_output=check_output)
+    return LoadedConfig(config, tuple(notes))
+
+
+def decode(body: Mapping[str, Any]) -> TrainConfig:
+    """Turn a plain dict, whose keys were checked, into a TrainConfig.
+
+    Raises:
+        ConfigError: If a value does not fit its type or range.
+    """
+    try:
+        with draccus.config_type("json"):
+            config: TrainConfig = draccus.decode(TrainConfig, dict(body))
+    except (DecodingError, ParsingError, TypeError, ValueError, OtpilotError) as error:
+        raise ConfigError(_innermost(error)) from error
+    return config
+
+
+def encode(config: TrainConfig) -> dict[str, Any]:
+    """Return the config as a plain dict that `decode` reads back."""
+    body: dict[str, Any] = json.loads(json.dumps(draccus.encode(config), default=str))
+    body.pop("checkpoint_path", None)
+    return body
+
+
+def check_keys(body: Mapping[str, Any], schema: type, where: str = "") -> None:
+    """Raise ConfigError for the first key, at any depth, that the dataclass `schema` does not know."""
+    known = {f.name: f for f in dataclasses.fields(schema) if f.init}
+    hints = typing.get_type_hints(schema)
+    for key, value in body.items():
+        if key == draccus.CHOICE_TYPE_KEY and where:
+            continue
+        if key not in known:
+            raise ConfigError(f"Unknown config key {where + key!r}.{_suggest(key, known)}")
+        for child, nested, place in _nested(value, hints[key], where + key):
+            check_keys(child, nested, place)
+
+
+def _suggest(key: str, known: Mapping[str, Any]) -> str:
+    return closest(key, known) or f" Known keys here: {', '.join(sorted(known))}."
+
+
+def _nested(value: Any, hint: Any, place: str) -> Iterator[tuple[Mapping[str, Any], type, str]]:
+    """Yield (dict, dataclass, prefix) for each dataclass that `value` spells out."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        for option in typing.get_args(hint):
+            yield from _nested(value, option, place)
+    elif typing.get_origin(hint) in (list, tuple) and isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _nested(item, typing.get_args(hint)[0], f"{place}.{index}")
+    elif isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        yield value, _chosen(hint, value, place), f"{place}."
+
+
+def _chosen(schema: Any, value: Mapping[str, Any], place: str) -> type:
+    """Resolve a LeRobot choice (policy, optimizer, ...) by its `type`."""
+    if not hasattr(schema, "get_known_choices"):
+        return typing.cast(type, schema)
+    choices = schema.get_known_choices()
+    name = value.get(draccus.CHOICE_TYPE_KEY)
+    if name not in choices:
+        hint = closest(str(name), choices)
+        raise ConfigError(f"{place}.type is {name!r}; allowed: {', '.join(sorted(choices))}.{hint}")
+    return typing.cast(type, choices[name])
+
+
+def _parse_options(args: Sequence[str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    rest = list(args)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            raise ConfigError(f"Cannot read {word!r}; settings look like --key=value or --section.key=value.")
+        name, equals, value = word[2:].partition("=")
+        if not equals:
+            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
+        options[name] = value
+    return options
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        path = path / "train_config.json"
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingFileError(f"No config file at {path}.") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}.") from error
+    if not isinstance(body, dict):
+        raise ConfigError(f"{path} holds a {type(body).__name__}; a config is a JSON object.")
+    return body
+
+
+def _override(body: dict[str, Any], key: str, text: str) -> None:
+    """Set a dotted key; numbers index lists, missing sections are made."""
+    *parents, last = key.split(".")
+    place: Any = body
+    for part in parents:
+        if isinstance(place, list):
+            place = place[_list_index(place, part, key)]
+            continue
+        if place.get(part) is None:
+            place[part] = {}
+        place = place[part]
+        if not isinstance(place, dict | list):
+            raise ConfigError(f"Cannot set --{key}: {part!r} is a value, not a section.")
+    try:
+        value = yaml.safe_load(text) if text else ""
+    except yaml.YAMLError as error:
+        raise ConfigError(f"Cannot read the value of --{key}={text}: {error}.") from error
+    if isinstance(place, list):
+        place[_list_index(place, last, key)] = value
+    else:
+        place[last] = value
+
+
+def _list_index(items: list[Any], part: str, key: str) -> int:
+    if not part.isdigit() or int(part) >= len(items):
+        raise ConfigError(f"Cannot set --{key}: {part!r} must be a number from 0 to {len(items) - 1}.")
+    return int(part)
+
+
+def _take_pretrained_policy(body: dict[str, Any]) -> list[str]:
+    """Move `policy.path` out of the body and into the arguments from which LeRobot's validate() reads it."""
+    policy = body.get("policy")
+    if not isinstance(policy, dict) or "path" not in policy:
+        return []
+    path = policy.pop("path")
+    del body["policy"]
+    return [f"--policy.path={path}"] + [
+        f"--policy.{key}={json.dumps(value)}" for key, value in policy.items() if key != "type"
+    ]
+
+
+def _overruled(body: Mapping[str, Any], config: TrainConfig) -> list[str]:
+    if not config.use_policy_training_preset or config.resume:
+        return []
+    given = [name for name in ("optimizer", "scheduler") if body.get(name) is not None]
+    return [
+        f"use_policy_training_preset is true, so the policy's own {name} is used, not the `{name}` section "
+        f"(set the preset to false to use the section)."
+        for name in given
+    ]
+
+
+def _validate(config: TrainConfig, argv: Sequence[str], *, check_output: bool) -> None:
+    """Run LeRobot's validate(), which reads part of what it needs from sys.argv."""
+    output_dir = config.output_dir
+    if not check_output:
+        config.output_dir = None
+    try:
+        with _command_line(argv):
+            config.validate()
+    except FileExistsError as error:
+        raise ConfigError(
+            f"Output folder {config.output_dir} exists already. Give another --output_dir, remove the folder, or "
+            "resume it with --resume=true --config_path=<checkpoint>/pretrained_model/train_config.json."
+        ) from error
+    except (ValueError, NotImplementedError, FileNotFoundError) as error:
+        raise ConfigError(str(error)) from error
+    finally:
+        if not check_output:
+            config.output_dir = output_dir
+
+
+@contextmanager
+def _command_line(argv: Sequence[str]) -> Iterator[None]:
+    before = sys.argv
+    sys.argv = [before[0] if before else "otpilot", *argv]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def _innermost(error: BaseException) -> str:
+    """Return the message of the cause that says most: our own error if there is one, else draccus's in one line."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, OtpilotError):
+            return str(chain)
+        chain = chain.__cause__ or chain.__context__
+    return " ".join(str(error).split())

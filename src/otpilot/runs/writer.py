@@ -1,0 +1,95 @@
+"""Writes a run folder so that a crash at any moment leaves it readable."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from otpilot.errors import RunError
+from otpilot.runs.paths import RunPaths
+from otpilot.runs.reader import read_metrics
+from otpilot.runs.record import Kind, MetricRecord, Outcome
+
+
+def write_json_atomically(path: Path, body: Any) -> None:
+    """Write `body` as JSON to a sibling file, then move it over `path`; readers see the old file or the new one."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(body, file, indent=2, ensure_ascii=False, default=str)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+class RunWriter:
+    """Owns one run folder while training: metrics line by line, outcome at the end."""
+
+    def __init__(self, paths: RunPaths) -> None:
+        self.paths = paths
+        self._file = paths.metrics.open("a", encoding="utf-8")
+
+    @classmethod
+    def create(cls, root: Path, *, config: Mapping[str, Any], environment: Mapping[str, Any]) -> Self:
+        """Make a new run folder with its config and environment.
+
+        Raises:
+            RunError: If the folder exists already.
+        """
+        if root.exists():
+            raise RunError(
+                f"Output folder {root} exists already. Give another --output_dir, remove the folder, or resume it "
+                "with --resume=true --config_path=<checkpoint>/pretrained_model/train_config.json."
+            )
+        root.mkdir(parents=True)
+        paths = RunPaths(root)
+        write_json_atomically(paths.config, config)
+        write_json_atomically(paths.environment, environment)
+        return cls(paths)
+
+    @classmethod
+    def reopen(cls, root: Path, *, step: int, config: Mapping[str, Any], environment: Mapping[str, Any]) -> Self:
+        """Open a run folder again to go on behind `step`; later lines and the old outcome are dropped."""
+        paths = RunPaths(root)
+        root.mkdir(parents=True, exist_ok=True)
+        if paths.metrics.exists():
+            kept = [record for record in read_metrics(paths.metrics).records if record.step <= step]
+            draft = paths.metrics.with_suffix(".tmp")
+            draft.write_text("".join(record.to_line() + "\n" for record in kept), encoding="utf-8")
+            draft.replace(paths.metrics)
+        paths.outcome.unlink(missing_ok=True)
+        write_json_atomically(paths.config, config)
+        write_json_atomically(paths.environment, environment)
+        return cls(paths)
+
+    def log(self, step: int, kind: Kind, values: Mapping[str, Any]) -> None:
+        """Append one line and flush it."""
+        record = MetricRecord(step=step, time=time.time(), kind=kind, values=values)
+        self._file.write(record.to_line() + "\n")
+        self._file.flush()
+
+    def finish(self, outcome: Outcome) -> None:
+        """Write outcome.json atomically and close the log."""
+        write_json_atomically(self.paths.outcome, asdict(outcome))
+        self.close()
+
+    def close(self) -> None:
+        """Close the log."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        """Return the writer itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the log, whatever happened."""
+        self.close()
