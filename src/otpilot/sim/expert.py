@@ -1,0 +1,51 @@
+"""A scripted expert that needs nothing but what the camera and the state show at this moment."""
+
+import numpy as np
+from jaxtyping import Float
+
+from otpilot.sim.arrays import Array
+from otpilot.sim.world import GOAL_RADIUS, HOME, World, towards
+
+REACHED = 0.03  # a hand this near to its destination has arrived, in table widths
+STAYING = 0.06  # once the fingers move, it still counts as arrived up to here (against jitter)
+CLOSED = 0.95
+
+
+def expert_action(world: World) -> Float[Array, "b 3"]:
+    """Return the next absolute target (x, y, gripper) of every row.
+
+    Open fingers go to the block, close there, carry it to the goal, open, and go home. Each target lies one expert step
+    (the episode's `pace`) ahead, times the control delay, so a delayed hand keeps the same speed. Which phase it is
+    follows from distances and the gripper alone; no counter is hidden.
+    """
+    moving = world.gripper > 0.05
+    open_fingers = world.gripper < CLOSED
+    to_block = np.linalg.norm(world.block - world.hand, axis=1)
+    to_goal = np.linalg.norm(world.goal - world.hand, axis=1)
+    placed = ~world.held & (np.linalg.norm(world.block - world.goal, axis=1) <= GOAL_RADIUS)
+    at_block = (to_block <= REACHED) | (moving & (to_block <= STAYING))
+    at_goal = (to_goal <= REACHED) | (open_fingers & (to_goal <= STAYING))
+
+    grasping = ~world.held & ~placed & at_block & open_fingers
+    lifting = world.held & open_fingers & ~at_goal
+    carrying = world.held & ~open_fingers & ~at_goal
+    destination = np.where((carrying | (world.held & at_goal))[:, None], world.goal, world.block)
+    destination = np.where(lifting[:, None], world.hand, destination)
+    destination = np.where(placed[:, None], np.asarray(HOME), destination)
+    reach = world.pace * (1 + world.pending.shape[1])
+    point = world.hand + towards(destination - world.hand, reach)
+    close = (grasping | lifting | carrying).astype(np.float64)
+    return np.concatenate([point, close[:, None]], axis=1)
+
+
+def hand_noise(world: World, std: float) -> Float[Array, "b 3"]:
+    """Return Gaussian noise on x and y (none on the gripper) from each episode's own stream, in table widths.
+
+    Added to what is executed but not to what is recorded, it widens the states that demonstrations cover while the
+    labels stay the expert's (DART, Laskey et al. 2017, arXiv 1703.09327).
+    """
+    noise = np.zeros((len(world.hand), 3))
+    if std > 0.0:
+        for row, (stream, step) in enumerate(zip(world.stream.tolist(), world.step.tolist(), strict=True)):
+            noise[row, :2] = np.random.default_rng([stream, step]).normal(scale=std, size=2)
+    return noise
