@@ -105,8 +105,9 @@ def test_bad_settings_are_refused(options):
 
 def test_bad_actions_are_refused():
     env = batch()
-    with pytest.raises(OtpilotError, match="shape"):
-        env.step(np.zeros((5, 2)))
+    for shape in ((5, 2), (4, 3), (5,)):
+        with pytest.raises(OtpilotError, match="shape"):
+            env.step(np.zeros(shape))
     action = np.zeros((5, 3))
     action[3, 1] = np.nan
     with pytest.raises(OtpilotError, match="row 3 at step 0"):

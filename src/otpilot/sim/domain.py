@@ -2,12 +2,10 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
 
 from otpilot.errors import ConfigError, closest
 
 Rgb = tuple[int, int, int]
-TextureKind = Literal["plain", "stripes", "checker", "grain"]
 TEXTURES: tuple[str, ...] = ("plain", "stripes", "checker", "grain")
 
 
@@ -81,16 +79,16 @@ class Light:
 class Domain:
     """One look and feel of the table.
 
-    `texture_scale` is in periods per table width; `noise_std` in grey levels of 255; `delay_steps` is how many control
-    steps pass before an action takes effect; `pace` is the range of the expert's speed in table widths per step, drawn
-    once per episode.
+    `texture` is one of TEXTURES; `texture_scale` is in periods per table width; `noise_std` in grey levels of 255;
+    `delay_steps` is how many control steps pass before an action takes effect; `pace` is the range of the expert's
+    speed in table widths per step, drawn once per episode.
     """
 
     name: str
     palette: Palette
     camera: CameraPose = field(default_factory=CameraPose)
     light: Light = field(default_factory=Light)
-    texture: TextureKind = "plain"
+    texture: str = "plain"
     texture_scale: float = 6.0
     noise_std: float = 0.0
     delay_steps: int = 0

@@ -73,7 +73,7 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], Array]):
     def step(self, action: Array) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Advance one control step."""
         before = self._require_world()
-        self._world = step_world(before, check_action(action[None], 1, int(before.step[0])))
+        self._world = step_world(before, check_action(action[None], np.array([True]), int(before.step[0])))
         success = bool(self._world.success[0])
         truncated = not success and int(self._world.step[0]) >= self._max_episode_steps
         reward = float(success and not before.success[0])
@@ -143,14 +143,14 @@ class TabletopBatch:
         self._step = 0
         return self._standing()
 
-    def step(self, action: Float[Array, "b 3"]) -> BatchStep:
-        """Advance the episodes that are not over; actions of the others are ignored.
+    def step(self, action: Array) -> BatchStep:
+        """Advance the episodes that are not over by `action`, shape (b, 3); actions of the others are ignored.
 
         Raises:
             OtpilotError: the actions have another shape than (b, 3), or one of a running episode is not finite.
         """
         active = ~self._standing().done
-        checked = check_action(np.where(active[:, None], action, 0.0), len(self.episodes), self._step)
+        checked = check_action(action, active, self._step)
         self.world = keep_rows(self.world, step_world(self.world, checked), active)
         self._step += 1
         index = np.flatnonzero(active)
@@ -168,30 +168,26 @@ class TabletopBatch:
         return BatchStep(observation=self._observation, success=success, done=done, step=self._step)
 
 
-def check_action(action: Array, rows: int, step: int) -> Array:
-    """Return the actions as float64.
+def check_action(action: Array, active: Bool[Array, "b"], step: int) -> Float[Array, "b 3"]:
+    """Return the actions as float64, with zeros in the rows that are not active.
 
     Raises:
-        OtpilotError: the shape is not (rows, 3), or a value is not finite.
+        OtpilotError: the shape is not (b, 3), or a value of an active row is not finite.
     """
-    if action.shape != (rows, 3):
+    if action.shape != (len(active), 3):
         raise OtpilotError(
-            f"actions have the shape {action.shape}; allowed: ({rows}, 3), x, y and gripper per episode."
+            f"actions have the shape {action.shape}; allowed: ({len(active)}, 3), x, y and gripper per episode."
         )
-    bad = ~np.isfinite(action).all(axis=1)
+    bad = active & ~np.isfinite(action).all(axis=1)
     if bad.any():
         row = int(bad.argmax())
         raise OtpilotError(
             f"the action of row {row} at step {step} is {action[row].tolist()}; allowed: finite numbers."
         )
-    return action.astype(np.float64)
+    return np.where(active[:, None], action, 0.0).astype(np.float64)
 
 
 def register() -> None:
     """Make the environment known to gymnasium as ENV_ID; doing it twice changes nothing."""
     if ENV_ID not in gymnasium.registry:
         gymnasium.register(id=ENV_ID, entry_point="otpilot.sim.env:TabletopEnv")
-
-
-# gymnasium's names of the form "module:id" import the module and expect the id to be known afterwards.
-register()
