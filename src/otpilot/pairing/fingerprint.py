@@ -48,7 +48,7 @@ class DatasetFingerprint:
         for name, word in (("total_episodes", "episodes"), ("total_frames", "frames"), ("fps", "frames per second")):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
-                return f"{mine:g} {word} there, {theirs:g} here"
+                return f"{mine:.12g} {word} there, {theirs:.12g} here"
         if self.lengths_sha256 != other.lengths_sha256:
             return "episode lengths differ, though their sum does not"
         if self.keys and other.keys and self.keys != other.keys:

@@ -12,6 +12,7 @@ import gzip
 import json
 import os
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -103,7 +104,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         data = path.read_bytes()
         content = json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
-    except (ValueError, EOFError, OSError) as error:  # JSON and Unicode errors are ValueErrors, gzip's OSErrors
+    except (ValueError, EOFError, OSError, zlib.error) as error:  # JSON and Unicode errors are ValueErrors
         raise PairingError(f"{path} is no pair_info JSON, or truncated ({error}).") from error
     if not isinstance(content, dict):
         raise PairingError(f"{path}: the top is a {type(content).__name__}; allowed: an object of target episodes.")

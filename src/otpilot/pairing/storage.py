@@ -71,8 +71,9 @@ def load_table(path: Path) -> PairTable:
     if not path.is_file():
         raise MissingFileError(f"pair table {path} is not there; make it with `otpilot pair`.")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        # NumPy does not close a file that it cannot read, unless it was opened by others.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
     except (ValueError, TypeError, AttributeError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
         raise PairingError(f"{path} is no pair table, or damaged or truncated ({_first_line(error)}).") from error
     try:
