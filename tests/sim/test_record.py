@@ -96,3 +96,15 @@ def test_bad_settings_write_nothing(tmp_path):
 def test_noise_that_defeats_the_expert_is_named(tmp_path):
     with pytest.raises(OtpilotError, match=r"expert failed in episode \d+ of seed 4.*noise_std 0.3"):
         list(demonstrations(**TINY, noise_std=0.3))
+
+
+@pytest.mark.slow
+def test_videos_show_nearly_the_same(tmp_path):
+    root = record(tmp_path / "demos", **{**TINY, "episodes": 1, "image_size": 64}, use_videos=True)
+    dataset = reload(root)
+    assert dataset.meta.video_keys == ["observation.images.top"]
+    episode = next(iter(demonstrations(**{**TINY, "episodes": 1, "image_size": 64})))
+    stored = dataset[5]["observation.images.top"].numpy().transpose(1, 2, 0) * 255
+    clean = episode.observation["observation.images.top"][5].astype(float)
+    assert len(dataset) == len(episode.action)
+    assert np.abs(stored - clean).mean() < 10.0  # sensor noise is what the codec drops
