@@ -1,1 +1,1 @@
-"""Transport: costs, plans and losses; tensors in, tensors out."""
+"""Optimal transport between two batches of features: cost, plan, loss, health; tensors in, tensors out."""
