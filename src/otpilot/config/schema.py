@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import draccus
+import lerobot.policies  # noqa: F401 - its import registers the policy types
 import yaml
 from draccus.utils import DecodingError, ParsingError
 from lerobot.configs.train import TrainPipelineConfig
@@ -59,6 +60,7 @@ def load_config(args: Sequence[str], *, check_output: bool = True) -> LoadedConf
     options = _parse_options(args)
     config_path = options.pop("config_path", None)
     body = _read_json(Path(config_path)) if config_path else {}
+    body.pop("checkpoint_path", None)  # LeRobot writes it into checkpoints, but does not read it back
     for key, text in options.items():
         _override(body, key, text)
     translation = translate(body)

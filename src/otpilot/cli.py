@@ -1,0 +1,141 @@
+"""The command line: parse, call one function, print. Heavy imports happen inside the command that needs them."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from otpilot.errors import ConfigError, OtpilotError
+
+app = typer.Typer(
+    name="otpilot",
+    help="Optimal-transport co-training for LeRobot policies: pair, train, evaluate, demo.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+def main() -> None:
+    """Run the command line; an error that we foresaw is one line and exit code 2."""
+    try:
+        app()
+    except OtpilotError as error:
+        errors.print(f"[bold red]Error:[/] {_plain(str(error))}", soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        errors.print("Interrupted.")
+        sys.exit(130)
+
+
+@app.command(context_settings=PASS_ON)
+def train(context: typer.Context) -> None:
+    """Train a policy: otpilot train --config_path=cfg.json [--key=value ...].
+
+    The config is LeRobot's training config plus an `ot` section; every key can be overridden, e.g.
+    --steps=2000 --ot.lambda_ot=0.02 --ot.loss_config.features.0.weight_label=0.1. Resume with
+    --resume=true --config_path=RUN/checkpoints/last/pretrained_model/train_config.json.
+    """
+    if not context.args or {"-h", "--help"} & set(context.args):
+        console.print(train.__doc__)
+        raise typer.Exit(0 if context.args else 2)
+    prepare_process()
+    with console.status("Loading LeRobot ..."):
+        from otpilot.training.command import run_training
+    from otpilot.report.terminal import TrainingBar
+
+    with TrainingBar(console) as bar:
+        outcome = run_training(context.args, bar)
+    console.print(f"{outcome.status}: {outcome.reason} ({outcome.last_step} steps)")
+
+
+@app.command()
+def pair(
+    source: Annotated[Path, typer.Option(help="Folder of the source dataset (many demonstrations).")],
+    target: Annotated[Path, typer.Option(help="Folder of the target dataset (few demonstrations).")],
+    out: Annotated[Path, typer.Option(help="File to write: .npz, or pair_info .json / .json.gz.")],
+    key: Annotated[list[str], typer.Option(help="Vector keys to align, side by side.")] = ["observation.state"],  # noqa: B006
+    window: Annotated[int | None, typer.Option(help="Sakoe-Chiba window in frames; none for no limit.")] = None,
+    stride: Annotated[int, typer.Option(help="Align every n-th frame.")] = 1,
+    metric: Annotated[str, typer.Option(help="l1, l2 or linf.")] = "l2",
+    workers: Annotated[int, typer.Option(help="Threads.")] = os.cpu_count() or 1,
+) -> None:
+    """Align two datasets by dynamic time warping and store which frames match."""
+    if out.exists():
+        raise ConfigError(f"{out} exists already; give another --out, or remove it.")
+    if not out.parent.is_dir():
+        raise ConfigError(f"There is no folder {out.parent}; make it, or give another --out.")
+    prepare_process()
+    with console.status("Loading LeRobot ..."):
+        from otpilot.data.pairs import make_table
+        from otpilot.pairing.dtw import DTWOptions
+        from otpilot.pairing.pair_info import export_pair_info
+        from otpilot.pairing.storage import save_table
+    options = DTWOptions(window=window, stride=stride, metric=metric)  # type: ignore[arg-type]
+    from otpilot.report.terminal import counting
+
+    with counting(console, "Aligning episode pairs") as count:
+        table = make_table(source, target, keys=key, options=options, workers=workers, progress=count)
+    save = export_pair_info if out.name.endswith((".json", ".json.gz")) else save_table
+    save(table, out)
+    console.print(f"{table.pairs} episode pairs, {len(table.match_source)} matched frames -> {out}")
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="A run folder, a checkpoint, or its pretrained_model folder.")],
+    cell: Annotated[list[str], typer.Option(help="NAME=DOMAIN:REGION, e.g. ood=target:right; may be repeated.")] = [],  # noqa: B006
+    episodes: Annotated[int, typer.Option(help="Episodes per cell.", min=1)] = 100,
+    seed: Annotated[int | None, typer.Option(help="Seed of the episodes; default: that of the run.")] = None,
+) -> None:
+    """Measure closed-loop success of a trained policy on the tabletop, with exact binomial intervals."""
+    prepare_process()
+    with console.status("Loading LeRobot ..."):
+        from otpilot.training.command import evaluate_checkpoint
+    from otpilot.report.terminal import success_table
+
+    with console.status("Evaluating ...") as status:
+        result = evaluate_checkpoint(
+            checkpoint,
+            cells=cell,
+            episodes=episodes,
+            seed=seed,
+            progress=lambda name: status.update(f"Evaluating {name} ..."),
+        )
+    console.print(success_table(f"Success over {episodes} episodes, with 95 % intervals", [result]))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("demo"),
+    steps: Annotated[
+        int | None, typer.Option(help="Training steps of each method; default: what fits in 5 minutes.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of training.")] = 0,
+    episodes: Annotated[int, typer.Option(help="Closed-loop episodes per cell.", min=1)] = 100,
+) -> None:
+    """See a policy cross from one domain to another: record, pair, train three ways, evaluate, report."""
+    prepare_process()
+    from otpilot.demo import run_demo
+
+    run_demo(out, steps=steps, seed=seed, episodes=episodes, console=console)
+
+
+def prepare_process() -> None:
+    """Set what must be set before torch is imported: waiting threads sleep, LeRobot's import chatter is quiet."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # torchcodec without FFmpeg libraries prints some 80 lines; LeRobot then falls back to pyav by itself.
+    logging.getLogger("lerobot.utils.import_utils").setLevel(logging.ERROR)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).replace("[", r"\[")

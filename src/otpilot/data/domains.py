@@ -1,0 +1,204 @@
+"""Two LeRobot datasets, checked against each other before anything is trained or written."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lerobot.configs.policies import PreTrainedConfig
+from lerobot.datasets.compute_stats import aggregate_stats
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.transforms import ImageTransforms
+from lerobot.utils.constants import HF_LEROBOT_HOME, IMAGENET_STATS
+from numpy.typing import NDArray
+
+from otpilot.config.schema import TrainConfig
+from otpilot.data.frames import FrameReader
+from otpilot.errors import DatasetError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Domain:
+    """One dataset as training sees it: its reader, and which episodes train and which are held out."""
+
+    name: str
+    repo_id: str
+    reader: FrameReader
+    train_episodes: tuple[int, ...]
+    eval_episodes: tuple[int, ...]
+
+    def frames(self, episodes: tuple[int, ...], drop_last: int = 0) -> NDArray[np.int64]:
+        """Return the absolute indices of all frames of some episodes, without the last `drop_last` of each."""
+        parts = [
+            np.arange(self.reader.episode_starts[e], max(self.reader.episode_starts[e], stop - drop_last))
+            for e in episodes
+            for stop in [self.reader.episode_stops[e]]
+        ]
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Domains:
+    """The target domain, the source domain if there is one, and the statistics that normalise both."""
+
+    target: Domain
+    source: Domain | None
+    stats: dict[str, Any]
+
+
+def open_domains(config: TrainConfig) -> Domains:
+    """Open and check the datasets that a config names.
+
+    Raises:
+        DatasetError: If one is missing, is no LeRobot dataset, is empty, or does not fit the other.
+    """
+    dataset = config.dataset
+    target_root = check_dataset_folder("dataset.root", dataset.root, dataset.repo_id)
+    source_root = None
+    if config.ot.enable:
+        source_root = check_dataset_folder("ot.src_root", config.ot.src_root, config.ot.src_repo_id)
+        check_compatible(target_root, source_root)
+    check_numbers_of_episodes(target_root, dataset.episodes, "dataset.episodes")
+    target = _open(config, "target", dataset.repo_id, target_root, dataset.episodes)
+    source = None
+    if source_root is not None:
+        check_numbers_of_episodes(source_root, config.ot.src_episodes, "ot.src_episodes")
+        source = _open(config, "source", config.ot.src_repo_id, source_root, config.ot.src_episodes)
+    return Domains(target=target, source=source, stats=_statistics(config, target, source))
+
+
+def check_dataset_folder(setting: str, root: str | Path | None, repo_id: str) -> Path:
+    """Return the folder of a dataset that is there and looks like a LeRobotDataset v3.
+
+    Raises:
+        DatasetError: If it is not, with the setting to change.
+    """
+    folder = Path(root) if root else HF_LEROBOT_HOME / repo_id
+    if not root and not repo_id:
+        raise DatasetError(f"{setting} is not set; give the folder of a LeRobot dataset.")
+    if not folder.is_dir():
+        raise DatasetError(f"No dataset folder at {folder}; set {setting} to the folder of a LeRobot dataset.")
+    info = read_info(folder)
+    version = str(info.get("codebase_version", "none"))
+    if not version.startswith("v3"):
+        raise DatasetError(
+            f"{folder} is a LeRobot dataset of version {version}; v3.x is needed. Convert it with LeRobot's "
+            "convert_dataset_v21_to_v30 script."
+        )
+    if not info.get("total_episodes") or not info.get("total_frames"):
+        raise DatasetError(f"{folder} holds no episodes; record some, or set {setting} to another dataset.")
+    return folder
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """Return meta/info.json of a dataset folder.
+
+    Raises:
+        DatasetError: If the folder is not a LeRobot dataset.
+    """
+    path = folder / "meta" / "info.json"
+    try:
+        info: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DatasetError(f"{folder} is not a LeRobot dataset: it has no meta/info.json.") from error
+    except ValueError as error:
+        raise DatasetError(f"{path} is damaged: {error}.") from error
+    return info
+
+
+def check_numbers_of_episodes(folder: Path, episodes: list[int] | None, setting: str) -> None:
+    """Raise DatasetError if a chosen episode does not exist, or none is chosen."""
+    total = int(read_info(folder)["total_episodes"])
+    if episodes is not None and not episodes:
+        raise DatasetError(f"{setting} is empty, so {folder} trains nothing; give episode numbers, or null for all.")
+    wrong = [episode for episode in episodes or [] if not 0 <= episode < total]
+    if wrong:
+        raise DatasetError(f"{setting} names episode {wrong[0]}, but {folder} has {total} (0 to {total - 1}).")
+
+
+def check_compatible(target: Path, source: Path) -> None:
+    """Raise DatasetError unless both datasets have the same cameras, image sizes, dimensions and frame rate."""
+    target_info, source_info = read_info(target), read_info(source)
+    if target_info["fps"] != source_info["fps"]:
+        raise DatasetError(
+            f"{target} runs at {target_info['fps']} frames/s but {source} at {source_info['fps']}; "
+            "resample one of them."
+        )
+    theirs, ours = _shapes(source_info), _shapes(target_info)
+    for key in sorted(set(theirs) ^ set(ours)):
+        here, there = (target, source) if key in ours else (source, target)
+        raise DatasetError(
+            f"{here} has {key!r} but {there} has not; drop or rename it so that both have the same keys."
+        )
+    for key, shape in ours.items():
+        if shape != theirs[key]:
+            raise DatasetError(
+                f"{key!r} is {list(shape)} in {target} but {list(theirs[key])} in {source}; "
+                "both domains need the same sizes."
+            )
+
+
+def held_out(episodes: list[int], tasks: list[Any], eval_split: float) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return (train, held-out) episodes, split as LeRobot does: of each task the last ceil(n * eval_split)."""
+    groups: dict[str, list[int]] = {}
+    for episode in episodes:
+        task = tasks[episode][0] if len(tasks[episode]) else ""
+        groups.setdefault(str(task), []).append(episode)
+    train: list[int] = []
+    evaluation: list[int] = []
+    for group in groups.values():
+        keep = len(group) - math.ceil(len(group) * eval_split)
+        train += group[:keep]
+        evaluation += group[keep:]
+    return tuple(train), tuple(evaluation)
+
+
+def _shapes(info: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {
+        key: tuple(feature["shape"])
+        for key, feature in info["features"].items()
+        if key == "action" or key.startswith("observation.")
+    }
+
+
+def _open(config: TrainConfig, name: str, repo_id: str, root: Path, episodes: list[int] | None) -> Domain:
+    dataset = LeRobotDataset(
+        repo_id or root.name,
+        root=root,
+        video_backend=config.dataset.video_backend,
+        return_uint8=True,
+        tolerance_s=config.tolerance_s,
+    )
+    policy: PreTrainedConfig = config.policy
+    transforms = config.dataset.image_transforms
+    reader = FrameReader(
+        dataset,
+        observation_deltas=policy.observation_delta_indices,
+        action_deltas=policy.action_delta_indices,
+        image_transforms=ImageTransforms(transforms) if transforms.enable else None,
+    )
+    chosen = list(range(dataset.meta.total_episodes)) if episodes is None else sorted(episodes)
+    train, evaluation = held_out(chosen, dataset.meta.episodes["tasks"], config.dataset.eval_split)
+    if not train:
+        raise DatasetError(
+            f"dataset.eval_split = {config.dataset.eval_split} leaves no episode of {root} to train on "
+            f"({len(chosen)} in all); lower it, or record more."
+        )
+    return Domain(name=name, repo_id=repo_id, reader=reader, train_episodes=train, eval_episodes=evaluation)
+
+
+def _statistics(config: TrainConfig, target: Domain, source: Domain | None) -> dict[str, Any]:
+    """Return the statistics that `ot.stats` asks for, with ImageNet's for the cameras if the config wants them."""
+    if source is None or config.ot.stats == "target":
+        stats = target.reader.meta.stats
+    elif config.ot.stats == "source":
+        stats = source.reader.meta.stats
+    else:
+        stats = aggregate_stats([target.reader.meta.stats, source.reader.meta.stats])
+    stats = {key: dict(value) for key, value in stats.items()}
+    if config.dataset.use_imagenet_stats:
+        for camera in target.reader.meta.camera_keys:
+            stats[camera] |= {name: np.asarray(value, dtype=np.float32) for name, value in IMAGENET_STATS.items()}
+    return stats

@@ -1,0 +1,147 @@
+"""Pair tables of two LeRobot datasets: making, loading, drawing from them."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from numpy.typing import NDArray
+
+from otpilot.config.schema import TrainConfig
+from otpilot.data.domains import Domain, Domains, check_compatible, check_dataset_folder
+from otpilot.data.frames import read_column
+from otpilot.errors import DatasetError, PairingError, closest
+from otpilot.pairing.dtw import DTWOptions, align_all
+from otpilot.pairing.features import joint_zscore
+from otpilot.pairing.fingerprint import DatasetFingerprint
+from otpilot.pairing.pair_info import import_pair_info
+from otpilot.pairing.sampler import PairSampler, SamplerOptions
+from otpilot.pairing.storage import load_table
+from otpilot.pairing.table import PairTable
+
+
+def make_table(
+    source_root: Path,
+    target_root: Path,
+    *,
+    keys: Sequence[str] = ("observation.state",),
+    options: DTWOptions | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> PairTable:
+    """Align every target episode with every source episode by dynamic time warping of some vector keys.
+
+    Args:
+        source_root: Folder of the source dataset.
+        target_root: Folder of the target dataset.
+        keys: Vector keys, concatenated and z-scored over both datasets together.
+        options: Window, stride and metric of the warping.
+        workers: Threads; the result is the same for any number.
+        progress: Called with (pairs done, pairs in all).
+
+    Raises:
+        DatasetError: If a folder is no dataset, the two do not fit, or a key is missing or no vector.
+    """
+    source_root = check_dataset_folder("the source", source_root, "")
+    target_root = check_dataset_folder("the target", target_root, "")
+    check_compatible(target_root, source_root)
+    source = LeRobotDataset(source_root.name, root=source_root)
+    target = LeRobotDataset(target_root.name, root=target_root)
+    source_parts, target_parts = joint_zscore(_episodes(source, keys), _episodes(target, keys))
+    alignments = align_all(source_parts, target_parts, options or DTWOptions(), workers=workers, progress=progress)
+    return PairTable.from_alignments(
+        alignments,
+        source=_fingerprint(source, source.repo_id, tuple(keys)),
+        target=_fingerprint(target, target.repo_id, tuple(keys)),
+        source_lengths=_lengths(source.meta),
+        target_lengths=_lengths(target.meta),
+    )
+
+
+def load_pairs(path: Path, domains: Domains, *, base_index_src: int = 0, base_index_tgt: int = 0) -> PairTable:
+    """Return the table in a file: ours, or the seeds' pair_info JSON (.json, .json.gz).
+
+    Raises:
+        MissingFileError: If the file is not there.
+        PairingError: If it is damaged, or was made for other datasets.
+    """
+    source, target = _required_source(domains), domains.target
+    if path.name.endswith((".json", ".json.gz")):
+        return import_pair_info(
+            path,
+            source=fingerprint(source),
+            target=fingerprint(target),
+            source_lengths=_lengths(source.reader.meta),
+            target_lengths=_lengths(target.reader.meta),
+            base_index_src=base_index_src,
+            base_index_tgt=base_index_tgt,
+        )
+    table = load_table(path)
+    table.check_fits(fingerprint(source), fingerprint(target), where=str(path))
+    return table
+
+
+def make_sampler(config: TrainConfig, domains: Domains, *, rank: int = 0, world_size: int = 1) -> PairSampler:
+    """Return the pair sampler that a config asks for; held-out episodes of either domain are never drawn.
+
+    Raises:
+        MissingFileError: If the pair file is not there.
+        PairingError: If it is damaged, or was made for other datasets.
+    """
+    ot, source = config.ot, _required_source(domains)
+    table = load_pairs(
+        Path(str(ot.pair_info_path)), domains, base_index_src=ot.base_index_src, base_index_tgt=ot.base_index_tgt
+    )
+    options = SamplerOptions(
+        window_size=ot.window_size,
+        no_window=ot.no_window,
+        sharpness=ot.sharpness,
+        topk_src_episodes=ot.topk_src_episodes,
+        seed=config.seed or 0,
+    )
+    return PairSampler(
+        table,
+        options,
+        source_starts=source.reader.episode_starts,
+        target_starts=domains.target.reader.episode_starts,
+        allowed_src_episodes=source.train_episodes,
+        allowed_tgt_episodes=domains.target.train_episodes,
+        rank=rank,
+        world_size=world_size,
+    )
+
+
+def fingerprint(domain: Domain) -> DatasetFingerprint:
+    """Return what a pair table remembers of this dataset."""
+    return _fingerprint(domain.reader.dataset, domain.repo_id, ())
+
+
+def _fingerprint(dataset: LeRobotDataset, name: str, keys: tuple[str, ...]) -> DatasetFingerprint:
+    return DatasetFingerprint.from_lengths(_lengths(dataset.meta), fps=dataset.meta.fps, keys=keys, name=name)
+
+
+def _lengths(meta: Any) -> list[int]:
+    starts = np.asarray(meta.episodes["dataset_from_index"])
+    lengths: list[int] = (np.asarray(meta.episodes["dataset_to_index"]) - starts).tolist()
+    return lengths
+
+
+def _episodes(dataset: LeRobotDataset, keys: Sequence[str]) -> list[NDArray[np.float64]]:
+    """Return each episode's vectors, (frames, dims), the keys side by side."""
+    vectors = [key for key, feature in dataset.meta.features.items() if feature["dtype"].startswith("float")]
+    vectors = [key for key in vectors if key != "timestamp"]
+    for key in keys:
+        if key not in vectors:
+            raise DatasetError(
+                f"{dataset.root} has no vector {key!r} to align; allowed: {', '.join(vectors)}.{closest(key, vectors)}"
+            )
+    columns = [read_column(dataset, key).astype(np.float64) for key in keys]
+    joined = np.concatenate([column.reshape(len(column), -1) for column in columns], axis=1)
+    return np.split(joined, np.cumsum(_lengths(dataset.meta))[:-1])
+
+
+def _required_source(domains: Domains) -> Domain:
+    if domains.source is None:
+        raise PairingError("Pairs need a source dataset; set ot.src_root.")
+    return domains.source

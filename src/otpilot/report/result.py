@@ -1,0 +1,87 @@
+"""What experiments measured, in plain numbers: the objects that every rendering shows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from scipy.stats import binomtest
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuccessRate:
+    """Successes of independent episodes, with the exact (Clopper-Pearson) 95 % interval of the rate."""
+
+    successes: int
+    episodes: int
+
+    @property
+    def rate(self) -> float:
+        """Share of successful episodes, 0 to 1."""
+        return self.successes / self.episodes
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lower and upper end of the 95 % interval, 0 to 1."""
+        found = binomtest(self.successes, self.episodes).proportion_ci(confidence_level=0.95, method="exact")
+        return float(found.low), float(found.high)
+
+    def __str__(self) -> str:
+        """Return e.g. '.68 [.58, .77]'."""
+        low, high = self.interval
+        return f"{_short(self.rate)} [{_short(low)}, {_short(high)}]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodResult:
+    """One way of training: its name, what it is, and its success in each cell."""
+
+    name: str
+    about: str
+    success: Mapping[str, SuccessRate]
+
+
+def _short(share: float) -> str:
+    text = f"{share:.2f}"
+    return text[1:] if text.startswith("0") else text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One metric of one run: values at training steps; NaN and infinities are kept."""
+
+    run: str
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """Curves of one metric, one per run."""
+
+    metric: str
+    about: str
+    curves: tuple[Curve, ...]
+    log_scale: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A PNG with what it shows."""
+
+    title: str
+    caption: str
+    png: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything a report says; each rendering shows all of it.
+
+    `facts` are (label, value) lines at the top; `findings` are sentences derived from the numbers.
+    """
+
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    methods: tuple[MethodResult, ...]
+    findings: tuple[str, ...]
+    charts: tuple[Chart, ...]
+    pictures: tuple[Picture, ...]

@@ -1,0 +1,107 @@
+"""LeRobot's parts of a training run, each called from one place only."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from lerobot.configs.policies import PreTrainedConfig
+from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
+from lerobot.optim.factory import make_optimizer_and_scheduler
+from lerobot.policies.factory import get_policy_class, make_policy, make_pre_post_processors
+from lerobot.policies.pretrained import PreTrainedPolicy
+from lerobot.processor import PolicyProcessorPipeline
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from otpilot.config.schema import TrainConfig
+
+type Processor = PolicyProcessorPipeline[Any, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What LeRobot builds from a config: policy, processors, optimiser, schedule (or None)."""
+
+    policy: PreTrainedPolicy
+    preprocessor: Processor
+    postprocessor: Processor
+    optimizer: Optimizer
+    scheduler: LRScheduler | None
+
+
+def build_parts(config: TrainConfig, meta: LeRobotDatasetMetadata, stats: dict[str, Any]) -> Parts:
+    """Return fresh parts, or those of the checkpoint that `policy.pretrained_path` names.
+
+    Args:
+        config: The validated config.
+        meta: Metadata of the target dataset, from which the policy takes its features.
+        stats: Statistics that normalise both domains; those of a resumed checkpoint come first.
+    """
+    policy = make_policy(cfg=config.policy, ds_meta=meta, rename_map=config.rename_map)
+    preprocessor, postprocessor = _processors(config, policy, stats)
+    horizon = copy.copy(config)
+    horizon.steps = config.horizon
+    optimizer, scheduler = make_optimizer_and_scheduler(horizon, policy)
+    return Parts(
+        policy=policy,
+        preprocessor=preprocessor,
+        postprocessor=postprocessor,
+        optimizer=optimizer,
+        scheduler=scheduler,
+    )
+
+
+def _processors(config: TrainConfig, policy: PreTrainedPolicy, stats: dict[str, Any]) -> tuple[Processor, Processor]:
+    if config.policy.pretrained_path is None:
+        made: tuple[Processor, Processor] = make_pre_post_processors(policy_cfg=config.policy, dataset_stats=stats)
+        return made
+    normalizer = {
+        "features": {**policy.config.input_features, **policy.config.output_features},
+        "norm_map": policy.config.normalization_mapping,
+    }
+    unnormalizer = {
+        "features": policy.config.output_features,
+        "norm_map": policy.config.normalization_mapping,
+    }
+    if not config.resume:
+        normalizer["stats"] = stats
+        unnormalizer["stats"] = stats
+    made = make_pre_post_processors(
+        policy_cfg=config.policy,
+        pretrained_path=config.policy.pretrained_path,
+        preprocessor_overrides={
+            "device_processor": {"device": torch.device(config.policy.device).type},
+            "normalizer_processor": normalizer,
+            "rename_observations_processor": {"rename_map": config.rename_map},
+        },
+        postprocessor_overrides={"unnormalizer_processor": unnormalizer},
+    )
+    return made
+
+
+def load_policy(checkpoint: Path, device: str | None = None) -> tuple[PreTrainedPolicy, Processor, Processor]:
+    """Return policy, preprocessor and postprocessor of a pretrained_model folder, through LeRobot's own loading."""
+    config = PreTrainedConfig.from_pretrained(checkpoint)
+    if device is not None:
+        config.device = device
+    policy = get_policy_class(config.type).from_pretrained(checkpoint, config=config)
+    policy.to(config.device)
+    policy.eval()
+    preprocessor, postprocessor = make_pre_post_processors(
+        policy_cfg=config,
+        pretrained_path=str(checkpoint),
+        preprocessor_overrides={"device_processor": {"device": torch.device(config.device).type}},
+    )
+    return policy, preprocessor, postprocessor
+
+
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    """Return the accelerator of this process: device, mixed precision (policy.use_amp), no scheduler scaling."""
+    device = torch.device(config.policy.device)
+    precision = None
+    if getattr(config.policy, "use_amp", False):
+        precision = {torch.bfloat16: "bf16", torch.float16: "fp16"}[torch.get_autocast_dtype(device.type)]
+    return Accelerator(step_scheduler_with_optimizer=False, mixed_precision=precision, cpu=device.type == "cpu")
