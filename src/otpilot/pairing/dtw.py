@@ -88,7 +88,9 @@ def align(
     Raises:
         PairingError: an episode is empty, not two-dimensional, not finite, or the dims differ.
     """
-    return align_all([source], [target], options, workers=1)[0][0]
+    dims = _dims(target, "target episode 0")
+    src = _prepare(source, dims, options.stride, "source episode 0")
+    return _align_prepared(src, _prepare(target, dims, options.stride, "target episode 0"), options)
 
 
 def align_all(
