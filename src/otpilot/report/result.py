@@ -85,3 +85,14 @@ class Report:
     findings: tuple[str, ...]
     charts: tuple[Chart, ...]
     pictures: tuple[Picture, ...]
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Names of the evaluations that any method has, in order of first appearance."""
+        return tuple(dict.fromkeys(cell for method in self.methods for cell in method.success))
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """Names of methods, then of further runs in the charts; the order gives each its colour."""
+        drawn = [curve.run for chart in self.charts for curve in chart.curves]
+        return tuple(dict.fromkeys([method.name for method in self.methods] + drawn))
