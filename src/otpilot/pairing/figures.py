@@ -34,13 +34,13 @@ def distance_png(table: PairTable, figures: TableFigures) -> bytes:
     rows.set(xlabel="distance (path cost / larger norm)", ylabel="target episode", title="Distance per target episode")
     rows.set_ylim(len(figures.targets) - 0.5, -0.5)
     _whole_ticks(rows.yaxis)
-    rows.legend(loc="best", fontsize=8)
     best = [t.best for t in figures.targets if t.partners]
     bins = np.histogram_bin_edges(table.distance, bins=30)
-    histogram.hist(table.distance, bins=bins.tolist(), color=_QUIET, label="all pairs")
-    histogram.hist(best, bins=bins.tolist(), color=_GOOD, label="best per target")
+    histogram.hist(table.distance, bins=bins.tolist(), color=_QUIET)
+    histogram.hist(best, bins=bins.tolist(), color=_GOOD)
     histogram.set(xlabel="distance", ylabel="pairs", title="Histogram", yscale="log")
-    histogram.legend(fontsize=8)
+    handles, labels = rows.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
     return _png(figure)
 
 
@@ -77,7 +77,7 @@ def coverage_png(figures: TableFigures) -> bytes:
         xlabel="source episode", ylabel="frames matched (%)", title="Coverage of the source frames", ylim=(0, 105)
     )
     _whole_ticks(panel.xaxis)
-    panel.legend(fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return _png(figure)
 
 
