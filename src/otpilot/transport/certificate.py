@@ -30,8 +30,7 @@ def translate(
     f, g = solution.row_potential, solution.col_potential
     mean_f = soft_mean(f, problem.log_rows, problem.tau_rows)
     mean_g = soft_mean(g, problem.log_cols, problem.tau_cols)
-    kernel = problem.log_prior + (f[:, :, None] + g[:, None, :] - problem.cost) / problem.reg
-    log_sum = torch.logsumexp(kernel.flatten(1), -1)
+    log_sum = 0.0 if math.isinf(problem.tau_rows) else -mean_f / problem.tau_rows
     energy = mean_f + mean_g - problem.reg * log_sum
     strength = problem.reg + problem.tau_rows + problem.tau_cols
     if math.isinf(strength):
@@ -46,12 +45,13 @@ def translate(
 
 
 def error_bound(
-    gap_over_reg: Float[Tensor, "b"], reg_share: float, cost: Float[Tensor, "b n m"], reg: float
+    gap_over_reg: Float[Tensor, "b"], reg_share: float, bounds: tuple[Tensor, Tensor], reg: float
 ) -> Float[Tensor, "b"]:
     """Return the bound of |P - P*|_1 + |mass / mass* - 1| that the gap proves, plus what float64 rounds away.
 
     sqrt(gap / reg) is Pinsker's inequality on both relative entropies of P and P*; the mass is off by gap / S at most.
     """
     gap = gap_over_reg.clamp_min(0.0)
-    rounding = 8.0 * torch.finfo(cost.dtype).eps * (1.0 + cost.abs().amax((-1, -2)) / reg)
+    largest = torch.maximum(bounds[1], -bounds[0])[:, 0]
+    rounding = 8.0 * torch.finfo(largest.dtype).eps * (1.0 + largest / reg)
     return gap.sqrt() + torch.expm1(gap * reg_share) + rounding

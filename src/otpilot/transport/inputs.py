@@ -63,10 +63,11 @@ def check_cost(cost: Tensor, settings: Settings) -> None:
         )
 
 
-def check_values(cost: Tensor) -> None:
-    """Raise TransportError unless every entry of the cost is finite (one host round trip)."""
-    if bool(torch.isfinite(cost.abs().amax())):
-        return
+def cost_range(cost: Float[Tensor, "b n m"]) -> tuple[Float[Tensor, "b 1"], Float[Tensor, "b 1"]]:
+    """Return the smallest and largest cost of each problem; TransportError unless all are finite (one round trip)."""
+    low, high = cost.flatten(1).aminmax(dim=1, keepdim=True)
+    if bool(torch.isfinite(high - low).all()):
+        return low, high
     bad = (~torch.isfinite(cost)).nonzero()
     first = bad[0].tolist()
     raise TransportError(

@@ -142,7 +142,7 @@ def _cost_figures(cost: Cost) -> dict[str, Tensor | float]:
     """Return the figures of the cost."""
     figures: dict[str, Tensor | float] = {f"ot_cost/{name}": value for name, value in cost.raw_mean.items()}
     figures.update({f"ot_cost_share/{name}": value for name, value in cost.share.items()})
-    return figures | _variance_figures(cost.feature_variance)
+    return {**figures, "ot_cost_mean": cost.matrix.detach().mean(), **_variance_figures(cost.feature_variance)}
 
 
 def _plan_figures(plan: Plan, cost: Tensor) -> dict[str, Tensor | float]:

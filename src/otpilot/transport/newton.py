@@ -7,10 +7,10 @@ prediction; a stage that does not converge is taken back and repeated with a sma
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 FIRST_STAGE = 20.0
@@ -33,16 +33,38 @@ TIGHT_RATIO = 1e-4
 class Problem:
     """A prepared stack of problems; rows are the side that is eliminated.
 
-    `tau_rows` and `tau_cols` are infinite for a hard marginal; columns are hard only where rows are too.
+    `spread` is the range of each problem's cost. `tau_rows` and `tau_cols` are infinite for a hard marginal; columns
+    are hard only where rows are too.
     """
 
     cost: Float[Tensor, "b n m"]
     log_prior: Float[Tensor, "#b n m"]
     log_rows: Float[Tensor, "#b n"]
     log_cols: Float[Tensor, "#b m"]
+    spread: Float[Tensor, "b 1"]
     reg: float
     tau_rows: float
     tau_cols: float
+
+    def split(self, size: int) -> list["Problem"]:
+        """Return the problems in stacks of at most `size`."""
+        count = self.cost.shape[0]
+        return [self.pick(slice(start, start + size)) for start in range(0, count, size)]
+
+    def pick(self, which: slice | Tensor) -> "Problem":
+        """Return the chosen problems of the stack."""
+
+        def choose(x: Tensor) -> Tensor:
+            return x[which] if x.shape[0] == self.cost.shape[0] else x
+
+        return replace(
+            self,
+            cost=self.cost[which],
+            spread=self.spread[which],
+            log_prior=choose(self.log_prior),
+            log_rows=choose(self.log_rows),
+            log_cols=choose(self.log_cols),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +76,28 @@ class Solution:
     col_potential: Float[Tensor, "b m"]
     gap_over_reg: Float[Tensor, "b"]
     iterations: int
+
+    @staticmethod
+    def join(parts: list["Solution"]) -> "Solution":
+        """Return the stacks one behind the other; iterations are the most of any."""
+        return Solution(
+            unit_plan=torch.cat([part.unit_plan for part in parts]),
+            row_potential=torch.cat([part.row_potential for part in parts]),
+            col_potential=torch.cat([part.col_potential for part in parts]),
+            gap_over_reg=torch.cat([part.gap_over_reg for part in parts]),
+            iterations=max(part.iterations for part in parts),
+        )
+
+    def replace(self, which: Bool[Tensor, "b"], other: "Solution") -> "Solution":
+        """Return the stack with the problems `which` taken from `other`, whose iterations come on top."""
+        for mine, theirs in (
+            (self.unit_plan, other.unit_plan),
+            (self.row_potential, other.row_potential),
+            (self.col_potential, other.col_potential),
+            (self.gap_over_reg, other.gap_over_reg),
+        ):
+            mine[which] = theirs
+        return replace(self, iterations=self.iterations + other.iterations)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,8 +218,7 @@ def solve_newton(problem: Problem, *, gap_over_reg: float, max_iterations: int, 
     """
     cost = problem.cost
     target = torch.full((cost.shape[0], 1), problem.reg, dtype=cost.dtype, device=cost.device)
-    spread = (cost.amax((-1, -2)) - cost.amin((-1, -2)))[:, None]
-    path = Path(target=target, spread=spread, g=torch.zeros_like(cost[:, 0, :]))
+    path = Path(target=target, spread=problem.spread, g=torch.zeros_like(cost[:, 0, :]))
     tight = problem.tau_cols * TIGHT_RATIO > problem.reg
     for iteration in range(1, max_iterations + 1):
         point = evaluate(problem, path.g, path.reg)

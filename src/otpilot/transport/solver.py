@@ -10,9 +10,13 @@ from torch import Tensor
 
 from otpilot.transport.certificate import error_bound, translate
 from otpilot.transport.diagonal import solve_diagonal
-from otpilot.transport.inputs import Settings, check_cost, check_values, log_weights
-from otpilot.transport.newton import Problem, solve_newton
+from otpilot.transport.inputs import Settings, check_cost, cost_range, log_weights
+from otpilot.transport.kernel import solve_kernel, suits_kernel
+from otpilot.transport.newton import Problem, Solution, solve_newton
 from otpilot.transport.plan import Plan
+
+CHUNK_ENTRIES = 1 << 16
+"""Entries of the stack that are worked on together on a CPU: what fits its cache."""
 
 
 def solve(
@@ -65,11 +69,11 @@ def solve(
     batch, (n, m) = cost.shape[:-2], cost.shape[-2:]
     with torch.no_grad(), torch.autocast(cost.device.type, enabled=False):
         flat = cost.detach().to(torch.float64).reshape(-1, n, m)
-        check_values(flat)
+        low, high = cost_range(flat)
         log_a = log_weights(a, "a", batch, n, flat)
         log_b = log_weights(b, "b", batch, m, flat)
         solver = solve_diagonal if settings.kappa == 1.0 else _solve_dense
-        plan = solver(flat, log_a, log_b, settings)
+        plan = solver(flat, log_a, log_b, settings, (low, high))
         return _cast(plan, batch, cost.dtype if cost.dtype == torch.float64 else torch.float32, tolerance)
 
 
@@ -89,6 +93,7 @@ def _solve_dense(
     log_a: Float[Tensor, "#b n"],
     log_b: Float[Tensor, "#b m"],
     settings: Settings,
+    bounds: tuple[Float[Tensor, "b 1"], Float[Tensor, "b 1"]],
 ) -> Plan:
     """Return the plan of the product or mixed prior: eliminate the hard side or else the longer one, then Newton."""
     reg, tau_src, tau_tgt = settings.reg, settings.tau_src, settings.tau_tgt
@@ -100,23 +105,19 @@ def _solve_dense(
         log_prior=log_prior.mT if flip else log_prior,
         log_rows=log_b if flip else log_a,
         log_cols=log_a if flip else log_b,
+        spread=bounds[1] - bounds[0],
         reg=reg,
         tau_rows=tau_tgt if flip else tau_src,
         tau_cols=tau_src if flip else tau_tgt,
     )
-    solution = solve_newton(
-        problem,
-        gap_over_reg=0.5 * settings.tolerance**2,
-        max_iterations=settings.max_iterations,
-        check_every=1 if cost.device.type == "cpu" else 3,
-    )
+    solution = _iterate(problem, 0.5 * settings.tolerance**2, settings.max_iterations)
     rows, cols, energy, log_mass = translate(problem, solution)
     return Plan(
         unit_plan=solution.unit_plan.mT if flip else solution.unit_plan,
         log_mass=log_mass,
         energy=energy,
         gap=solution.gap_over_reg * reg,
-        error_bound=error_bound(solution.gap_over_reg, reg / settings.strength, cost, reg),
+        error_bound=error_bound(solution.gap_over_reg, reg / settings.strength, bounds, reg),
         potential_src=cols if flip else rows,
         potential_tgt=rows if flip else cols,
         weights_src=log_a.exp().expand(cost.shape[0], -1),
@@ -125,6 +126,31 @@ def _solve_dense(
         iterations=solution.iterations,
         strength=settings.strength,
     )
+
+
+def _iterate(problem: Problem, gap_over_reg: float, max_iterations: int) -> Solution:
+    """Return the solution by the fast kernel iterations where they apply, what they leave open by Newton's path."""
+    cost = problem.cost
+    on_cpu = cost.device.type == "cpu"
+    chunk = max(1, CHUNK_ENTRIES // (cost.shape[1] * cost.shape[2])) if on_cpu else cost.shape[0]
+    if chunk < cost.shape[0]:
+        parts = [_iterate(part, gap_over_reg, max_iterations) for part in problem.split(chunk)]
+        return Solution.join(parts)
+    check_every = 1 if on_cpu else 4
+    if not suits_kernel(problem):
+        return solve_newton(problem, gap_over_reg=gap_over_reg, max_iterations=max_iterations, check_every=check_every)
+    solution, done = solve_kernel(
+        problem, gap_over_reg=gap_over_reg, max_iterations=max_iterations, check_every=check_every
+    )
+    if bool(done.all()) or solution.iterations >= max_iterations:
+        return solution
+    rest = solve_newton(
+        problem.pick(~done),
+        gap_over_reg=gap_over_reg,
+        max_iterations=max_iterations - solution.iterations,
+        check_every=check_every,
+    )
+    return solution.replace(~done, rest)
 
 
 def _cast(plan: Plan, batch: torch.Size, dtype: torch.dtype, tolerance: float) -> Plan:
