@@ -6,20 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otpilot.errors import PairingError
-from otpilot.pairing.dtw import METRICS, Alignment, DTWOptions, Metric, align, align_all, band
+from otpilot.pairing.dtw import METRICS, Alignment, DTWOptions, align, align_all, band
 
 # The first call compiles the kernel; that time says nothing about an example.
 patient = settings(deadline=None)
 
 
-def local_distance(a: np.ndarray, b: np.ndarray, metric: Metric) -> float:
+def local_distance(a: np.ndarray, b: np.ndarray, metric: str) -> float:
     difference = [abs(p - q) for p, q in zip(a.tolist(), b.tolist(), strict=True)]
     if metric == "l1":
         return sum(difference)
     return max(difference) if metric == "linf" else sum(d * d for d in difference) ** 0.5
 
 
-def reference_cost(x: np.ndarray, y: np.ndarray, metric: Metric, allowed: set[tuple[int, int]] | None = None) -> float:
+def reference_cost(x: np.ndarray, y: np.ndarray, metric: str, allowed: set[tuple[int, int]] | None = None) -> float:
     """Plain dictionary recursion, written apart from the kernel."""
     best: dict[tuple[int, int], float] = {}
     for i in range(len(x)):
@@ -39,7 +39,7 @@ def assert_valid(alignment: Alignment, rows: int, columns: int) -> None:
     assert steps.size == 0 or (steps.min() >= 0 and steps.max() <= 1 and steps.sum(axis=1).min() >= 1)
 
 
-def path_cost(x: np.ndarray, y: np.ndarray, alignment: Alignment, metric: Metric) -> float:
+def path_cost(x: np.ndarray, y: np.ndarray, alignment: Alignment, metric: str) -> float:
     return sum(local_distance(x[i], y[j], metric) for i, j in alignment.path.tolist())
 
 
@@ -50,7 +50,7 @@ seeds = st.integers(0, 2**32 - 1)
 @patient
 @given(sizes, sizes, st.integers(1, 4), seeds, st.sampled_from(METRICS), st.booleans())
 def test_cost_and_path_equal_an_independent_implementation(
-    rows: int, columns: int, dims: int, seed: int, metric: Metric, ties: bool
+    rows: int, columns: int, dims: int, seed: int, metric: str, ties: bool
 ) -> None:
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=(rows, dims)), rng.normal(size=(columns, dims))
@@ -174,9 +174,23 @@ def test_no_episodes_is_an_error() -> None:
         align_all([], [np.zeros((2, 1))])
 
 
+def test_an_interrupt_ends_the_run_soon() -> None:
+    seen: list[int] = []
+
+    def stop(done: int, total: int) -> None:
+        seen.append(done)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        align_all([np.zeros((5, 1))] * 100, [np.zeros((5, 1))] * 9, workers=2, progress=stop)
+    assert seen == [16]
+    with pytest.raises(PairingError, match="workers is 0"):
+        align_all([np.zeros((5, 1))], [np.zeros((5, 1))], workers=0)
+
+
 def test_bad_options_are_named() -> None:
     with pytest.raises(PairingError, match=r"metric is 'linff'; allowed: l1, l2, linf\. Did you mean 'linf'"):
-        DTWOptions(metric="linff")  # type: ignore[arg-type]
+        DTWOptions(metric="linff")
     with pytest.raises(PairingError, match="window is -1"):
         DTWOptions(window=-1)
     with pytest.raises(PairingError, match="stride is 0"):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64, Int32, Int64
@@ -15,8 +15,7 @@ from jaxtyping import Float, Float64, Int32, Int64
 from otpilot.errors import PairingError, closest
 from otpilot.pairing.arrays import Array
 
-Metric = Literal["l1", "l2", "linf"]
-METRICS: tuple[Metric, ...] = ("l1", "l2", "linf")
+METRICS = ("l1", "l2", "linf")
 Progress = Callable[[int, int], None]
 _BLOCK = 16
 
@@ -35,7 +34,7 @@ class DTWOptions:
 
     window: int | None = None
     stride: int = 1
-    metric: Metric = "l2"
+    metric: str = "l2"
 
     def __post_init__(self) -> None:
         """Check words and ranges."""
@@ -113,7 +112,8 @@ def align_all(
         progress: Called in this thread with (pairs done, pairs in all) after each block of pairs.
 
     Raises:
-        PairingError: a side is empty; an episode is empty, not two-dimensional, not finite, or the dims differ.
+        PairingError: a side is empty; an episode is empty, not two-dimensional, not finite, or the dims differ;
+            workers is below 1.
     """
     if not sources or not targets:
         raise PairingError(
@@ -130,12 +130,15 @@ def align_all(
 
     result: list[list[Alignment]] = [[] for _ in tgt]
     done, total = 0, len(src) * len(tgt)
-    with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
+    pool = ThreadPoolExecutor(_workers(workers))
+    try:
         for (t, _), alignments in zip(blocks, pool.map(run, blocks), strict=True):
             result[t] += alignments
             done += len(alignments)
             if progress is not None:
                 progress(done, total)
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupted run ends after the blocks at hand, not after all
     return result
 
 
@@ -154,6 +157,15 @@ def band(rows: int, columns: int, window: int | None) -> tuple[Int64[Array, " ro
         return np.maximum(centre - window, 0), np.minimum(centre + window, columns - 1)
     index = np.arange(rows)
     return np.searchsorted(centre, index - window, "left"), np.searchsorted(centre, index + window, "right") - 1
+
+
+def _workers(workers: int | None) -> int:
+    """Return the number of threads to use, or raise PairingError."""
+    if workers is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if workers < 1:
+        raise PairingError(f"workers is {workers}; allowed: >= 1, or null for one per core.")
+    return workers
 
 
 def _dims(array: Float[Array, "..."], where: str) -> int:

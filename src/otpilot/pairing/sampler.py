@@ -6,7 +6,6 @@ two ranks or workers share a stream.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64, Int64, Integer
@@ -15,8 +14,7 @@ from otpilot.errors import PairingError, closest
 from otpilot.pairing.arrays import Array
 from otpilot.pairing.table import PairTable
 
-Weighting = Literal["exp", "logistic"]
-WEIGHTINGS: tuple[Weighting, ...] = ("exp", "logistic")
+WEIGHTINGS = ("exp", "logistic")
 # Keeps these streams apart from others that are seeded with the same run seed: ASCII "pair".
 _STREAM = 0x70616972
 
@@ -40,7 +38,7 @@ class SamplerOptions:
     window_size: int = 0
     no_window: bool = False
     sharpness: float = 0.0
-    weighting: Weighting = "exp"
+    weighting: str = "exp"
     cutoff_quantile: float = 0.5
     topk_src_episodes: int | None = None
     seed: int = 0
