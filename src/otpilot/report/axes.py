@@ -2,8 +2,9 @@
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 _LARGEST = sys.float_info.max
 _LOG_LARGEST = math.log10(_LARGEST)
@@ -60,7 +61,7 @@ def _span(low: float, high: float) -> float:
 
 def _log_axis(low: float, high: float) -> Axis:
     pad = max(_MARGIN * (high - low), 0.1)
-    low, high = max(low - pad, -323.0), min(high + pad, _LOG_LARGEST)
+    low, high = max(low - pad, -324.0), min(high + pad, _LOG_LARGEST)
     decades = range(math.ceil(low), math.floor(high) + 1)
     if len(decades) >= 3:
         ticks = [10.0**power for power in decades[:: math.ceil(len(decades) / 5)]]
@@ -69,7 +70,9 @@ def _log_axis(low: float, high: float) -> Axis:
         ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
         ticks = [tick for tick in ticks if 0 < tick <= _LARGEST and low <= math.log10(tick) <= high]
     if len(ticks) < 2:
-        ticks = [tick for tick in nice_ticks(10.0**low, 10.0**high) if tick > 0]
+        # Next to the ends of the floating-point range there is no room for round numbers.
+        inside = -300 < low and high < 308
+        ticks = nice_ticks(10.0**low, 10.0**high) if inside else [10.0 ** (low / 2 + high / 2)]
     labels = [short(tick) for tick in ticks]
     return Axis(low=low, high=high, log_scale=True, ticks=tuple(zip(ticks, labels, strict=True)))
 
@@ -92,17 +95,13 @@ def nice_ticks(low: float, high: float, *, count: int = 5, whole: bool = False) 
 def tick_labels(ticks: Sequence[float]) -> list[str]:
     """Return labels with as many digits as tell neighbouring ticks apart; thousands as "2k" when all are whole ones."""
     largest = max(map(abs, ticks), default=0.0)
-    step = min((later / 2 - earlier / 2) * 2 for earlier, later in _neighbours(ticks)) if len(ticks) > 1 else largest
+    step = min((later / 2 - earlier / 2) * 2 for earlier, later in pairwise(ticks)) if len(ticks) > 1 else largest
     if not 1e-4 <= largest < 1e6 or step < 1e-6:
         return [short(tick) for tick in ticks]
     if step >= 500 and all(tick % 500 == 0 for tick in ticks):
         return [f"{tick / 1000:g}k" if tick else "0" for tick in ticks]
     decimals = next((places for places in range(8) if _whole(step * 10**places)), 8)
     return [f"{tick:.{decimals}f}" for tick in ticks]
-
-
-def _neighbours(ticks: Sequence[float]) -> Iterable[tuple[float, float]]:
-    return zip(ticks[:-1], ticks[1:], strict=True)
 
 
 def _whole(number: float) -> bool:

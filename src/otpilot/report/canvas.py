@@ -54,7 +54,7 @@ class Canvas:
         place = (left / self.width, 1 - (top + height) / self.height, 14 / self.width, height / self.height)
         axes = self._figure.add_axes(place)
         bar = self._figure.colorbar(scale, cax=axes)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         bar.set_ticks(list(ticks), labels=[f"{tick:.2g}" for tick in ticks])
         bar.minorticks_off()
         axes.tick_params(colors=INK, labelsize=12 * 72 / _DPI, length=3, width=0.6)
@@ -65,8 +65,8 @@ class Canvas:
         with warnings.catch_warnings():
             # A label in a script that no installed font has is drawn as boxes; the page repeats it as text.
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-            self._agg.draw()
-        rgba: UInt8[Array, "h w 4"] = np.asarray(self._agg.buffer_rgba())
+            self._agg.draw()  # type: ignore[no-untyped-call]
+        rgba: UInt8[Array, "h w 4"] = np.asarray(self._agg.buffer_rgba())  # type: ignore[no-untyped-call]
         _, body = cv2.imencode(".png", cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA))
         return body.tobytes()
 
@@ -90,6 +90,6 @@ def thumbnail(frame: UInt8[Array, "h w 3"], size: int) -> UInt8[Array, "s s 3"]:
 
 
 def coloured(values: Float[Array, "n m"], scale: ScalarMappable, cell: int) -> UInt8[Array, "h w 3"]:
-    """Return the matrix as squares of `cell` pixels in the colours of `scale`, 1 pixel apart at most."""
-    rgb: UInt8[Array, "n m 3"] = scale.to_rgba(values, bytes=True)[..., :3]  # type: ignore[call-overload]
+    """Return the matrix as squares of `cell` pixels in the colours of `scale`."""
+    rgb: UInt8[Array, "n m 3"] = scale.to_rgba(values, bytes=True)[..., :3]
     return enlarged(rgb, cell)

@@ -16,7 +16,7 @@ from otpilot.report.canvas import Canvas, coloured, enlarged, thumbnail
 _GAP = 8
 _TEXT = 22  # height of a line of text
 _CHARACTER = 8.5  # width of one at 13 px, on the generous side
-_PLAN_SIDE = 560  # aim for the longer side of a plan's heat map, in pixels
+_PLAN_SIDE = 384  # aim for the longer side of a plan's heat map, in pixels
 _THUMBNAIL = 22  # smallest useful picture beside a plan's rows
 
 
@@ -112,9 +112,9 @@ def plan_figure(
 ) -> bytes:
     """Return a transport plan as a heat map, with its source frames along the left and target frames along the top.
 
-    Colours show n * m * P on a logarithmic scale around 1, the uniform product plan, which is therefore one flat
-    neutral colour. The scale ends at 10 times, or at the largest entry if that is larger; smaller entries are drawn
-    as its lower end.
+    Colours show n * m * P on a logarithmic scale around 1, the uniform product plan, which is therefore one flat grey;
+    yellow is more, dark blue is less. The scale ends at 10 times, or at the largest entry if that is larger; smaller
+    entries are drawn as its lower end.
 
     Args:
         unit_plan: P, non-negative, sums to one.
@@ -129,12 +129,12 @@ def plan_figure(
     rows, columns = unit_plan.shape
     relative = rows * columns * unit_plan
     limit = max(10.0, float(relative.max()))
-    scale = ScalarMappable(norm=LogNorm(vmin=1 / limit, vmax=limit, clip=True), cmap=colormaps["RdBu_r"])
+    scale = ScalarMappable(norm=LogNorm(vmin=1 / limit, vmax=limit, clip=True), cmap=colormaps["cividis"])
     cell = min(max(_PLAN_SIDE // max(rows, columns), 4), 72)
     every = math.ceil(_THUMBNAIL / cell)
     side = cell * every - 2
     left, top = _TEXT + side + _GAP, 2 * _TEXT + _GAP + side + _GAP
-    canvas = Canvas(width=max(left + columns * cell + 100, 400), height=max(top + rows * cell, top + 160))
+    canvas = Canvas(width=max(left + columns * cell + 100, 400), height=top + max(rows * cell, 160) + _GAP)
     canvas.text(f"mass {mass:.3g}, {rows} x {columns}", left=left, top=_TEXT / 2)
     canvas.text("target", left=left, top=_TEXT * 1.5 + 2)
     canvas.text("source", left=_TEXT / 2, top=top + rows * cell / 2, align="center", turn=90)

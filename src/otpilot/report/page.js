@@ -44,10 +44,12 @@ for (const svg of document.querySelectorAll("svg[data-hover]")) {
     marks.replaceChildren(shape("line", { class: "cursor", x1: at, x2: at, y1: plot.top, y2: plot.bottom }));
     const rows = [row(`step ${step}`)];
     for (const run of plot.runs) {
-      const index = run.steps.lastIndexOf(step);
-      if (index < 0) continue;
-      marks.append(shape("circle", { cx: at, cy: run.y[index], r: 4, fill: run.colour }));
-      rows.push(row(`${run.name}  ${run.values[index]}`, run.colour));
+      // Long curves are thinned, so a run's nearest point may lie a few pixels beside the line; then say where.
+      const index = run.x.reduce((best, one, here) => (Math.abs(one - at) <= Math.abs(run.x[best] - at) ? here : best), 0);
+      if (Math.abs(run.x[index] - at) > 6) continue;
+      const where = run.steps[index] === step ? "" : ` (step ${run.steps[index]})`;
+      marks.append(shape("circle", { cx: run.x[index], cy: run.y[index], r: 4, fill: run.colour }));
+      rows.push(row(`${run.name}  ${run.values[index]}${where}`, run.colour));
     }
     tip.replaceChildren(...rows);
     tip.hidden = false;

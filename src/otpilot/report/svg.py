@@ -13,7 +13,7 @@ from otpilot.report.result import Chart, Curve
 
 WIDTH, PLOT_HEIGHT = 520, 200
 _TOP, _RIGHT, _BELOW, _LEGEND_LINE = 34, 16, 40, 19
-_CHARACTER = 6.4  # mean width of a character at 11.5 px, for legends and margins
+_CHARACTER = 6.2  # mean width of a character at 11.5 px, for legends and margins
 _LONGEST_NAME = 48
 _MOST_POINTS = 360  # drawn per stretch; about one per pixel
 
@@ -187,8 +187,8 @@ def _legend(lines: Sequence[_Line], *, top: int) -> tuple[list[str], int]:
     x, row = 2.0, 0
     for line in lines:
         name = _cut(line.run)
-        last = short(line.points[-1][1]) if line.points else "no finite values"
-        wide = 26 + _CHARACTER * (len(name) + len(last) + 1) + 18
+        last = short(line.points[-1][1], 3) if line.points else "no finite values"
+        wide = 26 + _CHARACTER * (len(name) + len(last) + 1) + 14
         if x > 2 and x + wide > WIDTH:
             x, row = 2.0, row + 1
         y = top + row * _LEGEND_LINE + 4
