@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from otpilot.sim.domain import DOMAINS, SOURCE, get_domain
-from otpilot.sim.expert import expert_action, hand_noise
-from otpilot.sim.record import DEFAULT_NOISE
+from otpilot.sim.expert import FUMBLE_START, FUMBLE_STEPS, disturbed, expert_action
+from otpilot.sim.record import DEFAULT_FUMBLES, DEFAULT_NOISE
 from otpilot.sim.region import REGIONS, get_region
 from otpilot.sim.world import (
     GOAL_RADIUS,
@@ -19,12 +19,13 @@ from otpilot.sim.world import (
 )
 
 
-def drive(domain, region, *, seed, episodes, steps, noise=0.0):
+def drive(domain, region, *, seed, episodes, steps, noise=0.0, fumbles=0.0):
     """Return the worlds that the expert goes through."""
     world = reset_world(domain, region, seed=seed, episodes=episodes)
     history = [world]
     for _ in range(steps):
-        world = step_world(world, expert_action(world) + hand_noise(world, noise))
+        executed = disturbed(expert_action(world), world, noise_std=noise, fumble_share=fumbles)
+        world = step_world(world, executed)
         history.append(world)
     return history
 
@@ -36,12 +37,15 @@ def one(**changes):
     return dataclasses.replace(world, **{name: np.array(value) for name, value in {**base, **changes}.items()})
 
 
-@pytest.mark.parametrize("noise", [0.0, DEFAULT_NOISE], ids=["exact", "noisy"])
+@pytest.mark.parametrize("clumsy", [False, True], ids=["exact", "clumsy"])
 @pytest.mark.parametrize("region", REGIONS)
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_expert_always_succeeds_in_time(domain, region, noise):
-    last = drive(get_domain(domain), get_region(region), seed=7, episodes=range(600), steps=75, noise=noise)[-1]
-    assert last.success.all()
+def test_expert_always_succeeds_in_time(domain, region, clumsy):
+    noise, fumbles = (DEFAULT_NOISE, DEFAULT_FUMBLES) if clumsy else (0.0, 0.0)
+    history = drive(
+        get_domain(domain), get_region(region), seed=7, episodes=range(600), steps=80, noise=noise, fumbles=fumbles
+    )
+    assert history[-1].success.all()
 
 
 @pytest.mark.parametrize("domain", DOMAINS.values(), ids=lambda domain: domain.name)
@@ -152,9 +156,22 @@ def test_expert_opens_again_after_a_missed_grasp():
     assert world.success[0]
 
 
-def test_hand_noise_is_the_episodes_own_and_spares_the_gripper():
+def test_disturbance_is_the_episodes_own():
     world = reset_world(SOURCE, get_region("full"), seed=0, episodes=range(2000))
-    noise = hand_noise(world, 0.01)
-    np.testing.assert_array_equal(noise, hand_noise(world, 0.01))
-    assert noise[:, :2].std() == pytest.approx(0.01, rel=0.05)
-    assert not noise[:, 2].any()
+    wanted = np.full((2000, 3), 0.5)
+    executed = disturbed(wanted, world, noise_std=0.01, fumble_share=0.0)
+    np.testing.assert_array_equal(executed, disturbed(wanted, world, noise_std=0.01, fumble_share=0.0))
+    assert (executed - wanted)[:, :2].std() == pytest.approx(0.01, rel=0.05)
+    np.testing.assert_array_equal(executed[:, 2], 0.5)
+    np.testing.assert_array_equal(wanted, 0.5)
+
+
+def test_fumbles_close_the_fingers_once_in_their_share_of_episodes():
+    world = reset_world(SOURCE, get_region("full"), seed=0, episodes=range(1000))
+    closed = []
+    for step in range(FUMBLE_START[1] + FUMBLE_STEPS):
+        now = dataclasses.replace(world, step=np.full(1000, step))
+        closed.append(disturbed(np.zeros((1000, 3)), now, noise_std=0.0, fumble_share=0.4)[:, 2])
+    counts = np.sum(closed, axis=0)
+    assert set(counts) == {0.0, FUMBLE_STEPS}
+    assert (counts > 0).mean() == pytest.approx(0.4, abs=0.05)

@@ -9,6 +9,9 @@ from otpilot.sim.world import GOAL_RADIUS, HOME, World, towards
 REACHED = 0.03  # a hand this near to its destination has arrived, in table widths
 STAYING = 0.06  # once the fingers move, it still counts as arrived up to here (against jitter)
 CLOSED = 0.95
+DRIFT_STEPS = 3
+FUMBLE_STEPS = 3
+FUMBLE_START = (2, 16)  # first and last + 1 control step at which a fumble may begin
 
 
 def expert_action(world: World) -> Float[Array, "b 3"]:
@@ -38,14 +41,21 @@ def expert_action(world: World) -> Float[Array, "b 3"]:
     return np.concatenate([point, close[:, None]], axis=1)
 
 
-def hand_noise(world: World, std: float) -> Float[Array, "b 3"]:
-    """Return Gaussian noise on x and y (none on the gripper) from each episode's own stream, in table widths.
+def disturbed(
+    action: Float[Array, "b 3"], world: World, *, noise_std: float, fumble_share: float
+) -> Float[Array, "b 3"]:
+    """Return `action` as a clumsy hand executes it, from each episode's own stream.
 
-    Added to what is executed but not to what is recorded, it widens the states that demonstrations cover while the
-    labels stay the expert's (DART, Laskey et al. 2017, arXiv 1703.09327).
+    The hand drifts by Gaussian noise of `noise_std` table widths that changes every DRIFT_STEPS steps, and in
+    `fumble_share` of the episodes the fingers close for FUMBLE_STEPS steps somewhere on the way. Executed but not
+    recorded, this widens the states that demonstrations cover (a missed grasp among them) while the labels stay the
+    expert's (DART, Laskey et al. 2017, arXiv 1703.09327).
     """
-    noise = np.zeros((len(world.hand), 3))
-    if std > 0.0:
-        for row, (stream, step) in enumerate(zip(world.stream.tolist(), world.step.tolist(), strict=True)):
-            noise[row, :2] = np.random.default_rng([stream, step]).normal(scale=std, size=2)
-    return noise
+    executed = np.array(action, dtype=np.float64)
+    for row, (stream, step) in enumerate(zip(world.stream.tolist(), world.step.tolist(), strict=True)):
+        executed[row, :2] += np.random.default_rng([stream, step // DRIFT_STEPS]).normal(scale=noise_std, size=2)
+        episode = np.random.default_rng(stream)
+        fumbles, start = episode.random() < fumble_share, int(episode.integers(*FUMBLE_START))
+        if fumbles and start <= step < start + FUMBLE_STEPS:
+            executed[row, 2] = 1.0
+    return executed

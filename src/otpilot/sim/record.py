@@ -14,7 +14,7 @@ from jaxtyping import Float
 from otpilot.errors import ConfigError, DatasetError, OtpilotError
 from otpilot.sim.arrays import Array
 from otpilot.sim.domain import Domain, get_domain
-from otpilot.sim.expert import expert_action, hand_noise
+from otpilot.sim.expert import disturbed, expert_action
 from otpilot.sim.observation import (
     ACTION_KEY,
     AXES,
@@ -30,7 +30,8 @@ from otpilot.sim.observation import (
 from otpilot.sim.region import Region, get_region
 from otpilot.sim.world import reset_world, step_world
 
-DEFAULT_NOISE = 0.008  # of the executed hand position, in table widths
+DEFAULT_NOISE = 0.015  # of the executed hand position, in table widths
+DEFAULT_FUMBLES = 0.4  # share of episodes in which the fingers close too early once
 SETTLE_STEPS = 3  # recorded behind success, so that opening fingers are no rarity
 _CHUNK = 16  # episodes simulated at once; bounds the memory
 
@@ -52,10 +53,11 @@ def demonstrations(
     cameras: tuple[str, ...] = ("top",),
     image_size: int = DEFAULT_IMAGE_SIZE,
     noise_std: float = DEFAULT_NOISE,
+    fumble_share: float = DEFAULT_FUMBLES,
 ) -> Iterator[Demonstration]:
     """Yield the expert's episodes 0 to `episodes` - 1 of `seed`, each ending SETTLE_STEPS behind success.
 
-    The hand is executed with noise of `noise_std` table widths while the recorded action is the expert's own.
+    What is executed is `disturbed` by `noise_std` and `fumble_share`, while the recorded action is the expert's own.
 
     Raises:
         OtpilotError: the expert failed, which means that the noise is too large.
@@ -68,7 +70,8 @@ def demonstrations(
         while True:
             seen.append(observe(world, look, cameras=cameras, image_size=image_size))
             actions.append(expert_action(world))
-            world = step_world(world, actions[-1] + hand_noise(world, noise_std))
+            executed = disturbed(actions[-1], world, noise_std=noise_std, fumble_share=fumble_share)
+            world = step_world(world, executed)
             solved.append(world.success)
             lengths = np.argmax(solved, axis=0) + 1 + SETTLE_STEPS
             if world.success.all() and len(solved) >= lengths.max():
@@ -99,6 +102,7 @@ def record(
     use_videos: bool = False,
     repo_id: str | None = None,
     noise_std: float = DEFAULT_NOISE,
+    fumble_share: float = DEFAULT_FUMBLES,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write demonstrations as a LeRobotDataset v3 and return its folder; `progress(done, episodes)` after each.
@@ -124,6 +128,7 @@ def record(
         cameras=names,
         image_size=image_size,
         noise_std=noise_std,
+        fumble_share=fumble_share,
     )
     repo = repo_id or default_repo_id(domain, region)
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")

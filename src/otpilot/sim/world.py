@@ -13,7 +13,7 @@ from otpilot.sim.region import Region
 MAX_SPEED = 0.06  # table widths per control step
 GRIPPER_SPEED = 0.34  # of the way from open to closed per control step: three steps to close
 HOLD_AT = 0.5  # a gripper value from here on holds; under it the block is free
-GRASP_RADIUS = 0.065
+GRASP_RADIUS = 0.075
 GOAL_RADIUS = 0.10
 HOME = (0.5, 0.2)
 HOME_SPREAD = 0.1  # the hand starts this far around HOME on either axis
