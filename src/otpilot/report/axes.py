@@ -71,7 +71,7 @@ def _log_axis(low: float, high: float) -> Axis:
         ticks = [tick for tick in ticks if 0 < tick <= _LARGEST and low <= math.log10(tick) <= high]
     if len(ticks) < 2:
         # Next to the ends of the floating-point range there is no room for round numbers.
-        inside = -300 < low and high < 308
+        inside = low > -300 and high < 308
         ticks = nice_ticks(10.0**low, 10.0**high) if inside else [10.0 ** (low / 2 + high / 2)]
     labels = [short(tick) for tick in ticks]
     return Axis(low=low, high=high, log_scale=True, ticks=tuple(zip(ticks, labels, strict=True)))
