@@ -49,7 +49,7 @@ for (const svg of document.querySelectorAll("svg[data-hover]")) {
       if (Math.abs(run.x[index] - at) > 6) continue;
       const where = run.steps[index] === step ? "" : ` (step ${run.steps[index]})`;
       marks.append(shape("circle", { cx: run.x[index], cy: run.y[index], r: 4, fill: run.colour }));
-      rows.push(row(`${run.name}  ${run.values[index]}${where}`, run.colour));
+      rows.push(row(`${run.values[index]}${where} ${run.name}`, run.colour));
     }
     tip.replaceChildren(...rows);
     tip.hidden = false;
