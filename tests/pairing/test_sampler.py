@@ -65,6 +65,13 @@ def test_logistic_weights_with_a_quantile_cutoff_over_all_pairs(uneven, quantile
     assert p_value(episodes_for(PairSampler(uneven, options), 0), weights) > LIMIT
 
 
+def test_the_cutoff_is_that_of_all_allowed_pairs_not_of_the_nearest_alone(uneven):
+    options = SamplerOptions(sharpness=3.0, weighting="logistic", topk_src_episodes=2, seed=6)
+    sampler = PairSampler(uneven, options, allowed_tgt_episodes=np.array([0]))
+    weights = 1 / (1 + np.exp(3.0 * (np.array([0.2, 1.0]) - 1.25)))  # 1.25: median of the four
+    assert p_value(episodes_for(sampler, 0), weights) > LIMIT
+
+
 @pytest.mark.parametrize("weighting", ["exp", "logistic"])
 def test_extreme_sharpness_takes_the_nearest_without_overflow(uneven, weighting):
     sampler = PairSampler(uneven, SamplerOptions(sharpness=1e6, weighting=weighting))
@@ -155,11 +162,11 @@ def test_a_target_episode_without_allowed_partner_is_not_drawn(make_table):
 
 
 def test_unmatched_target_frames_take_the_nearest_match_but_are_not_drawn(make_table):
-    matches = {(0, 0): {2: [7], 5: [1]}, (0, 1): {0: [3]}}
+    matches = {(0, 0): {2: [7], 6: [1]}, (0, 1): {0: [3]}}
     table = make_table([9, 9], [8], [[(0, 1.0), (1, 1.0)]], matches)
     sampler = PairSampler(table)
-    assert sampler.target_rows.tolist() == [0, 2, 5]
-    for allowed, expected in ((0, [7, 7, 7, 7, 1, 1, 1, 1]), (1, [12] * 8)):
+    assert sampler.target_rows.tolist() == [0, 2, 6]
+    for allowed, expected in ((0, [7, 7, 7, 7, 7, 1, 1, 1]), (1, [12] * 8)):
         only = PairSampler(table, allowed_src_episodes=[allowed])
         assert only.draw(0, target_rows=np.arange(8)).source_rows.tolist() == expected
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from otpilot.pairing.arrays import Integers
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFingerprint:
@@ -30,7 +32,7 @@ class DatasetFingerprint:
 
     @classmethod
     def from_lengths(
-        cls, lengths: Sequence[int], *, fps: float | int, keys: Sequence[str] = (), name: str = ""
+        cls, lengths: Integers, *, fps: float | int, keys: Sequence[str] = (), name: str = ""
     ) -> "DatasetFingerprint":
         """Return the fingerprint of a dataset whose episodes have these lengths (frames), in order."""
         array = np.asarray(lengths, "<i8")

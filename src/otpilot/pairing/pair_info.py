@@ -13,7 +13,7 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from otpilot.errors import MissingFileError, PairingError, closest
-from otpilot.pairing.arrays import Array
+from otpilot.pairing.arrays import Array, Integers
 from otpilot.pairing.fingerprint import DatasetFingerprint
 from otpilot.pairing.table import EpisodeNaming, PairTable
 
@@ -33,8 +33,8 @@ def import_pair_info(
     *,
     source: DatasetFingerprint,
     target: DatasetFingerprint,
-    source_lengths: Sequence[int],
-    target_lengths: Sequence[int],
+    source_lengths: Integers,
+    target_lengths: Integers,
     base_index_src: int = 0,
     base_index_tgt: int = 0,
 ) -> PairTable:

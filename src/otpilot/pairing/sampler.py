@@ -4,14 +4,13 @@ Every draw is a pure function of (seed, rank, batch number), so that a resumed r
 two ranks or workers share a stream.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int64, Integer
 
 from otpilot.errors import PairingError, closest
-from otpilot.pairing.arrays import Array
+from otpilot.pairing.arrays import Array, Integers
 from otpilot.pairing.table import PairTable
 
 WEIGHTINGS = ("exp", "logistic")
@@ -83,10 +82,10 @@ class PairSampler:
         table: PairTable,
         options: SamplerOptions | None = None,
         *,
-        source_starts: Sequence[int] | Int64[Array, " source_episodes"] | None = None,
-        target_starts: Sequence[int] | Int64[Array, " target_episodes"] | None = None,
-        allowed_src_episodes: Sequence[int] | None = None,
-        allowed_tgt_episodes: Sequence[int] | None = None,
+        source_starts: Integers | None = None,
+        target_starts: Integers | None = None,
+        allowed_src_episodes: Integers | None = None,
+        allowed_tgt_episodes: Integers | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -215,7 +214,7 @@ def _floor(uniform: Float64[Array, " n"], count: Int64[Array, " n"] | int) -> In
     return (uniform * count).astype(np.int64)
 
 
-def _starts(starts: Sequence[int] | Array | None, lengths: Array, side: str) -> Int64[Array, " episodes"]:
+def _starts(starts: Integers | None, lengths: Array, side: str) -> Int64[Array, " episodes"]:
     """Return the first row of every episode, or raise PairingError when there are not as many as episodes."""
     if starts is None:
         return np.concatenate([[0], np.cumsum(lengths[:-1], dtype=np.int64)])
@@ -224,7 +223,7 @@ def _starts(starts: Sequence[int] | Array | None, lengths: Array, side: str) -> 
     return np.asarray(starts, np.int64)
 
 
-def _allowed(episodes: Sequence[int] | None, total: int, side: str) -> Array:
+def _allowed(episodes: Integers | None, total: int, side: str) -> Array:
     """Return a mask of the allowed episodes, or raise PairingError at one out of range."""
     if episodes is None:
         return np.ones(total, np.bool_)

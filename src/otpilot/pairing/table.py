@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64
 
 from otpilot.errors import PairingError
-from otpilot.pairing.arrays import Array
+from otpilot.pairing.arrays import Array, Integers
 from otpilot.pairing.dtw import Alignment
 from otpilot.pairing.fingerprint import DatasetFingerprint
 
@@ -120,8 +120,8 @@ class PairTable:
         *,
         source: DatasetFingerprint,
         target: DatasetFingerprint,
-        source_lengths: Sequence[int],
-        target_lengths: Sequence[int],
+        source_lengths: Integers,
+        target_lengths: Integers,
     ) -> "PairTable":
         """Return the table of `align_all`'s result ([target][source]), nearest source episodes first.
 
@@ -160,7 +160,7 @@ def _check_sizes(table: PairTable) -> None:
         ("source", table.source, table.source_lengths),
         ("target", table.target, table.target_lengths),
     ):
-        expected = DatasetFingerprint.from_lengths(lengths.tolist(), fps=fingerprint.fps)
+        expected = DatasetFingerprint.from_lengths(lengths, fps=fingerprint.fps)
         difference = fingerprint.difference(expected)
         if difference:
             raise PairingError(f"the {side} fingerprint contradicts the table's {side} episode lengths: {difference}.")
