@@ -49,9 +49,11 @@ def error_bound(
 ) -> Float[Tensor, "b"]:
     """Return the bound of |P - P*|_1 + |mass / mass* - 1| that the gap proves, plus what float64 rounds away.
 
-    sqrt(gap / reg) is Pinsker's inequality on both relative entropies of P and P*; the mass is off by gap / S at most.
+    sqrt(gap / reg) is Pinsker's inequality on both relative entropies of P and P*, and two plans differ by 2 at most;
+    the logarithm of the mass is off by gap / S at most.
     """
     gap = gap_over_reg.clamp_min(0.0)
     largest = torch.maximum(bounds[1], -bounds[0])[:, 0]
     rounding = 8.0 * torch.finfo(largest.dtype).eps * (1.0 + largest / reg)
-    return gap.sqrt() + torch.expm1(gap * reg_share) + rounding
+    mass_error = torch.expm1(gap * reg_share) if reg_share > 0.0 else 0.0
+    return gap.sqrt().clamp_max(2.0) + mass_error + rounding

@@ -23,6 +23,11 @@ STEP_CAP = 4.0
 """Largest change of a potential in one step, in units of the strength."""
 NEAR = 0.5
 """A stage has converged when the Newton step is below this, in units of the strength."""
+NEAR_SPREAD = 1e-6
+"""Or, for hard columns, when the mean square of the log residual is below this: where rows hang together weakly,
+potentials may still move a lot then, but hardly matter."""
+STILL = 1e-11
+"""A final step below this changes nothing any more; the gap then is at the floor that rounding sets."""
 STAGE_STEPS = 5
 """Steps after which a stage that has not converged is taken back."""
 TIGHT_RATIO = 1e-4
@@ -181,10 +186,11 @@ def relative_entropy(change: Tensor) -> Tensor:
 def newton_gap(
     problem: Problem, point: Point, step: Float[Tensor, "b m"], reg: Float[Tensor, "b 1"]
 ) -> Float[Tensor, "b 1"]:
-    """Return the gap over reg between the dual value at `point` and the primal value at P (1 + x_i + y_j).
+    """Return twice the gap over reg between the dual value at `point` and the primal value at P (1 + x_i + y_j).
 
-    y is `step`, x the row change that goes with it. For hard columns the mass that misses them is moved at the
-    largest possible price. Infinite where the candidate would be negative.
+    Twice, because it only bounds KL(P*|P), where the plain gap bounds KL(P|P*) + KL(P*|P): so the root of either bounds
+    |P - P*|_1. y is `step`, x the row change that goes with it. For hard columns the mass that misses them is moved at
+    the largest possible price. Infinite where the candidate would be negative.
     """
     ratio_rows = reg / problem.tau_rows
     rows = point.root_rows**2
@@ -199,9 +205,9 @@ def newton_gap(
     total = torch.where(change.amin((-1, -2))[:, None] < -1.0, math.inf, total)
     wanted = point.log_wanted.exp()
     if math.isinf(problem.tau_cols):
-        return total + _rounding_price(problem, new_cols - wanted, reg)
+        return 2.0 * (total + _rounding_price(problem, new_cols - wanted, reg))
     miss = (new_cols - wanted) / wanted.clamp_min(torch.finfo(wanted.dtype).tiny)
-    return total + (wanted * relative_entropy(miss)).sum(-1, keepdim=True) * problem.tau_cols / reg
+    return 2.0 * (total + (wanted * relative_entropy(miss)).sum(-1, keepdim=True) * problem.tau_cols / reg)
 
 
 def _rounding_price(problem: Problem, miss: Float[Tensor, "b m"], reg: Float[Tensor, "b 1"]) -> Float[Tensor, "b 1"]:
@@ -216,9 +222,7 @@ def solve_newton(problem: Problem, *, gap_over_reg: float, max_iterations: int, 
 
     The host waits for the device only every `check_every` iterations.
     """
-    cost = problem.cost
-    target = torch.full((cost.shape[0], 1), problem.reg, dtype=cost.dtype, device=cost.device)
-    path = Path(target=target, spread=problem.spread, g=torch.zeros_like(cost[:, 0, :]))
+    path = Path(problem)
     tight = problem.tau_cols * TIGHT_RATIO > problem.reg
     for iteration in range(1, max_iterations + 1):
         point = evaluate(problem, path.g, path.reg)
@@ -231,12 +235,15 @@ def solve_newton(problem: Problem, *, gap_over_reg: float, max_iterations: int, 
             gap = torch.minimum(gap, newton_gap(problem, point, linear, path.reg))
             if (last or iteration % check_every == 0) and path.finished(gap, gap_over_reg, last):
                 break
-        path.advance(step)
+        path.advance(step, (point.cols * point.residual**2).sum(-1, keepdim=True))
+    if bool((path.reg > path.target).any()):
+        point = evaluate(problem, path.g, path.target)
+        gap = plain_gap(problem, point, path.target)
     return Solution(
         unit_plan=point.unit_plan,
         row_potential=point.row_potential,
         col_potential=path.g,
-        gap_over_reg=torch.where(path.reg <= target, gap, math.inf)[:, 0],
+        gap_over_reg=gap[:, 0],
         iterations=iteration,
     )
 
@@ -244,8 +251,11 @@ def solve_newton(problem: Problem, *, gap_over_reg: float, max_iterations: int, 
 class Path:
     """The stages of falling strength, one per problem of the stack; only tensor arithmetic, no host round trip."""
 
-    def __init__(self, *, target: Float[Tensor, "b 1"], spread: Float[Tensor, "b 1"], g: Float[Tensor, "b m"]) -> None:
-        self.target = target
+    def __init__(self, problem: Problem) -> None:
+        """Start at the first stage, with potentials 0."""
+        spread, g = problem.spread, torch.zeros_like(problem.cost[:, 0, :])
+        self.target = target = torch.full_like(spread, problem.reg)
+        self._near_spread = NEAR_SPREAD if math.isinf(problem.tau_cols) else 0.0
         self.reg = torch.maximum(spread / FIRST_STAGE, target)
         self.g = g
         self._kept_reg = torch.maximum(spread, self.reg)
@@ -254,15 +264,17 @@ class Path:
         self._older_g = g
         self._fall = torch.full_like(target, FALL)
         self._steps = torch.zeros_like(target)
+        self._still = torch.zeros_like(target, dtype=torch.bool)
 
     def finished(self, gap: Float[Tensor, "b 1"], wanted: float, last: bool) -> bool:
-        """Return whether every problem is at its target strength with the gap wanted (waits for the device)."""
-        return last or bool(((gap <= wanted) & (self.reg <= self.target)).all())
+        """Return whether every problem has the gap wanted at its target strength, or stands still (waits)."""
+        return last or bool((((gap <= wanted) | self._still) & (self.reg <= self.target)).all())
 
-    def advance(self, step: Float[Tensor, "b m"]) -> None:
+    def advance(self, step: Float[Tensor, "b m"], spread: Float[Tensor, "b 1"]) -> None:
         """Take a capped Newton step, or go to the next stage, or back to the last one with a smaller fall."""
         size = step.abs().amax(-1, keepdim=True)
-        near = size < NEAR
+        near = (size < NEAR) | (spread < self._near_spread)
+        self._still = (size < STILL) & (self.reg <= self.target)
         stepped = self.g + self.reg * step * (STEP_CAP / size.clamp_min(STEP_CAP))
         down = near & (self.reg > self.target)
         back = ~near & (self._steps >= STAGE_STEPS) & (self._kept_reg > self.reg)
