@@ -79,7 +79,7 @@ def pair(
         from otpilot.pairing.dtw import DTWOptions
         from otpilot.pairing.pair_info import export_pair_info
         from otpilot.pairing.storage import save_table
-    options = DTWOptions(window=window, stride=stride, metric=metric)  # type: ignore[arg-type]
+    options = DTWOptions(window=window, stride=stride, metric=metric)
     from otpilot.report.terminal import counting
 
     with counting(console, "Aligning episode pairs") as count:
@@ -121,12 +121,20 @@ def demo(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of training.")] = 0,
     episodes: Annotated[int, typer.Option(help="Closed-loop episodes per cell.", min=1)] = 100,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="source-only, target-only, co-training, 'co-training + OT'; may be repeated. Default: 3 of them."
+        ),
+    ] = None,
 ) -> None:
     """See a policy cross from one domain to another: record, pair, train three ways, evaluate, report."""
     prepare_process()
-    from otpilot.demo import run_demo
+    from otpilot.demo.run import run_demo
+    from otpilot.demo.settings import DEFAULT_METHODS
 
-    run_demo(out, steps=steps, seed=seed, episodes=episodes, console=console)
+    chosen = tuple(method) if method else DEFAULT_METHODS
+    run_demo(out, console=console, steps=steps, seed=seed, episodes=episodes, methods=chosen)
 
 
 def prepare_process() -> None:

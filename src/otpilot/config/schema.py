@@ -28,11 +28,13 @@ class TrainConfig(TrainPipelineConfig):
 
     `schedule_horizon` is the number of steps over which schedules run (default: `steps`), so that a short trial can
     be the beginning of a long run. `threads` is the number of CPU threads of this process (default: torch's choice).
+    `fit_frozen_norms` sets the frozen batch norms of a backbone that starts from scratch by the first batch.
     """
 
     ot: OTConfig = field(default_factory=lambda: OTConfig(enable=False))
     schedule_horizon: int | None = None
     threads: int | None = None
+    fit_frozen_norms: bool = False
 
     @property
     def horizon(self) -> int:

@@ -1,9 +1,12 @@
 """What experiments measured, in plain numbers: the objects that every rendering shows."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scipy.stats import binomtest
+
+from otpilot.errors import OtpilotError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,6 +15,13 @@ class SuccessRate:
 
     successes: int
     episodes: int
+
+    def __post_init__(self) -> None:
+        """Check that there were episodes, and no more successes than episodes."""
+        if not 0 <= self.successes <= self.episodes or self.episodes == 0:
+            raise OtpilotError(
+                f"{self.successes} successes of {self.episodes} episodes; allowed: 0 to all of 1 or more."
+            )
 
     @property
     def rate(self) -> float:
@@ -28,6 +38,39 @@ class SuccessRate:
         """Return e.g. '.68 [.58, .77]'."""
         low, high = self.interval
         return f"{_short(self.rate)} [{_short(low)}, {_short(high)}]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Difference of two success rates with its 95 % interval, and one of three verdicts."""
+
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """better, worse or not distinguishable: whether the interval excludes zero."""
+        if self.low > 0:
+            return "better"
+        return "worse" if self.high < 0 else "not distinguishable"
+
+
+def compare(ours: SuccessRate, baseline: SuccessRate) -> Comparison:
+    """Return ours - baseline with Newcombe's hybrid score interval (Statistics in Medicine 17, 1998, method 10)."""
+    low_1, high_1 = _wilson(ours)
+    low_2, high_2 = _wilson(baseline)
+    difference = ours.rate - baseline.rate
+    return Comparison(
+        difference=difference,
+        low=difference - math.hypot(ours.rate - low_1, high_2 - baseline.rate),
+        high=difference + math.hypot(high_1 - ours.rate, baseline.rate - low_2),
+    )
+
+
+def _wilson(success: SuccessRate) -> tuple[float, float]:
+    found = binomtest(success.successes, success.episodes).proportion_ci(confidence_level=0.95, method="wilson")
+    return float(found.low), float(found.high)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,7 +75,7 @@ class CoTrainingLoss:
 
     def weight(self, step: int) -> float:
         """Return lambda_ot at a step: the number (or the automatic weight), by schedule and warm-up."""
-        base = self.auto.weight if self.auto is not None else float(self.ot.lambda_ot)
+        base = self.auto.value if self.auto is not None else float(self.ot.lambda_ot)
         scheduled = value_at(self.ot.lambda_ot_schedule, base, step, self.horizon)
         return scheduled * warmup_factor(self.ot.weight_warmup_ratio, step, self.horizon)
 
@@ -83,8 +83,17 @@ class CoTrainingLoss:
         """Return reg at a step, by its schedule."""
         return value_at(self.ot.loss_config.reg_schedule, self.ot.loss_config.reg, step, self.horizon)
 
-    def __call__(self, batch: Mapping[str, Any], rows: RowMap, *, step: int, measure: bool = False) -> StepLoss:
-        """Return the loss of a preprocessed batch; `measure` adds the shares of the encoder gradient.
+    @property
+    def needs_measure(self) -> bool:
+        """Whether the automatic weight still waits for its first measurement."""
+        return self.auto is not None and self.auto.value == 0.0
+
+    def __call__(
+        self, batch: Mapping[str, Any], rows: RowMap, *, step: int, measure: bool = False, update: bool = True
+    ) -> StepLoss:
+        """Return the loss of a preprocessed batch.
+
+        `measure` adds the shares of the encoder gradient; `update` moves the running means of the cost.
 
         Raises:
             TrainingError: If the cloning loss is not finite.
@@ -103,6 +112,7 @@ class CoTrainingLoss:
             self._features(batch, rows.pair_tgt, "tgt"),
             step=step,
             reg=self.reg(step),
+            update=update,
         )
         values: dict[str, float | Tensor] = _values(cloning, info)
         if measure:
@@ -143,7 +153,7 @@ class CoTrainingLoss:
     def _measure(self, cloning: Tensor, transport: Tensor, step: int) -> dict[str, float]:
         share = self.grad_share(cloning, transport, self.weight(step))
         if self.auto is not None:
-            self.auto.update(cloning_norm=share.cloning, transport_norm=share.transport)
+            self.auto.observe(bc_norm=share.cloning, ot_norm=share.transport)
         weighted = self.weight(step) * share.transport
         return {
             "ot_grad_share": weighted / share.total if share.total > 0 else 0.0,

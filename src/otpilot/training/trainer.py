@@ -18,6 +18,7 @@ from otpilot.data.domains import Domains, open_domains
 from otpilot.data.pairs import make_sampler
 from otpilot.errors import ConfigError, TrainingError
 from otpilot.pairing.sampler import PairSampler
+from otpilot.policies.frozen_norm import fit_frozen_norms
 from otpilot.runs.environment import describe_environment
 from otpilot.runs.record import Kind, Outcome
 from otpilot.runs.writer import RunWriter
@@ -29,7 +30,7 @@ from otpilot.training.metrics import Window
 from otpilot.training.parts import Parts, build_parts, make_accelerator
 from otpilot.training.step import CoTrainingLoss, StepLoss
 from otpilot.training.tracker import Tracker
-from otpilot.transport.health import HealthMonitor
+from otpilot.transport.health import HealthFigures, HealthMonitor
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,9 @@ class Trainer:
     def update(self, batch: Batch, inputs: Mapping[str, Any], step: int) -> dict[str, Any]:
         """Do one optimisation step and return what to log."""
         optimizer, scheduler = self.parts.optimizer, self.parts.scheduler
-        measure = self.loss.active and _due(step, self.config.ot.health.check_every_n_steps)
+        measure = self.loss.active and (
+            _due(step, self.config.ot.health.check_every_n_steps) or self.loss.needs_measure
+        )
         with self.accelerator.autocast():
             result = self.loss(inputs, batch.map, step=step, measure=measure)
         self.accelerator.backward(result.total)
@@ -116,16 +119,20 @@ class Trainer:
         optimizer.zero_grad()
         if scheduler is not None:
             scheduler.step()
-        if measure and result.transport is not None:
+        if "ot_grad_share" in result.values:
             self.check_health(result, step)
         return {**result.values, "loss": result.total.detach(), "grad_norm": norm.detach(), "lr": lr}
 
     def check_health(self, result: StepLoss, step: int) -> None:
         """Feed the health monitor; an alarm is written, and told once."""
-        figures = {name: float(value) for name, value in result.values.items()}
-        for event in self.health.update(
-            step=step, figures=figures, reg=self.loss.reg(step), weight=self.loss.weight(step)
-        ):
+        figures = HealthFigures.from_result(
+            result.values,
+            step=step,
+            grad_share=float(result.values["ot_grad_share"]),
+            reg=self.loss.reg(step),
+            weight=self.loss.weight(step),
+        )
+        for event in self.health.check(figures):
             self.writer.log(step, "health", {"alarm": event.kind, "message": event.message, **event.evidence})
             self.progress.note(event.message)
 
@@ -190,7 +197,8 @@ class Trainer:
         batch = self.stream[self.config.steps]
         self.parts.policy.eval()
         with torch.no_grad():
-            result = self.loss(to_policy_input(batch.rows, self.parts.preprocessor), batch.map, step=0)
+            inputs = to_policy_input(batch.rows, self.parts.preprocessor)
+            result = self.loss(inputs, batch.map, step=0, update=False)
         if result.transport is not None and result.transport.plan is not None:
             save_plan(self.writer.paths, result.transport.plan, batch)
 
@@ -214,8 +222,10 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Outcome:
     stream = BatchStream(config, domains, pairs)
     parts = build_parts(config, domains.target.reader.meta, domains.stats)
     loss = CoTrainingLoss(parts.policy, config.ot, horizon=config.horizon)
-    health = HealthMonitor(config.ot)
-    stream[0]  # every kind of row can be read
+    health = HealthMonitor(config.ot.health, config.ot.loss_config)
+    first = to_policy_input(stream[0].rows, parts.preprocessor)  # every kind of row can be read
+    if config.fit_frozen_norms and config.policy.pretrained_path is None:
+        fit_frozen_norms(parts.policy, first)
     done = 0
     if config.resume:
         done, state = checkpoint.restore(config, parts)
