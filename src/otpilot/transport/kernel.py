@@ -50,7 +50,7 @@ class Kernel:
         self.problem = problem
         self.ratio_rows = problem.reg / problem.tau_rows
         self.ratio_cols = problem.reg / problem.tau_cols
-        exponent = problem.log_prior - problem.cost / problem.reg
+        exponent = torch.sub(problem.log_prior, problem.cost, alpha=1.0 / problem.reg)
         self._high = exponent.amax(-1)
         self.matrix = exponent.sub_(self._high[..., None]).exp_()
         self._power = self.ratio_rows / (1.0 + self.ratio_rows)
@@ -77,10 +77,10 @@ class Kernel:
         )
 
     def solution(self, d: Float[Tensor, "b m"], at: Scaling, iterations: int) -> Solution:
-        """Return the plan and potentials at `d`."""
+        """Return the plan and potentials at `d`; the kernel becomes the plan, in place."""
         log_sum = at.row_sum.log() + self._high
         return Solution(
-            unit_plan=at.row_scale[..., None] * self.matrix * at.col_scale[:, None, :],
+            unit_plan=self.matrix.mul_(at.row_scale[..., None]).mul_(at.col_scale[:, None, :]),
             row_potential=(self.problem.log_rows - log_sum) * (self.problem.reg / (1.0 + self.ratio_rows)),
             col_potential=d * self.problem.reg,
             gap_over_reg=at.gap[:, 0],
@@ -119,17 +119,16 @@ def _newton(kernel: Kernel, wanted: float, limit: int, check_every: int) -> tupl
     """Return the last scalings of capped Newton steps on the log residual."""
     d = torch.zeros_like(kernel.matrix[:, 0])
     at = kernel.scale(d)
+    share = 1.0 / (1.0 + kernel.ratio_rows)
     for iteration in range(1, limit):
-        if iteration % check_every == 0 and bool((at.gap <= wanted).all()):
+        if iteration % check_every == 0 and float(at.gap.amax()) <= wanted:
             return d, at, iteration
-        root = at.cols.sqrt()
-        scaled = kernel.matrix * (at.row_scale / at.rows.sqrt())[..., None] * (at.col_scale / root)[:, None, :]
-        matrix = torch.bmm(scaled.mT, scaled).mul_(-1.0 / (1.0 + kernel.ratio_rows))
-        matrix.diagonal(dim1=-2, dim2=-1).add_(1.0 + kernel.ratio_cols)
-        factor, _ = torch.linalg.cholesky_ex(matrix)
-        step = torch.cholesky_solve((root * at.residual)[..., None], factor)[..., 0] / root
-        step = step - (at.cols * step).sum(-1, keepdim=True)
-        d = d + step * (STEP_CAP / step.abs().amax(-1, keepdim=True).clamp_min(STEP_CAP))
+        inner = kernel.matrix * (at.row_scale / at.row_sum)[..., None]
+        weight = at.cols / at.col_scale
+        diagonal = torch.diag_embed(weight / at.col_scale).mul_(1.0 + kernel.ratio_cols)
+        factor, _ = torch.linalg.cholesky_ex(torch.baddbmm(diagonal, kernel.matrix.mT, inner, alpha=-share))
+        step = torch.cholesky_solve((weight * at.residual)[..., None], factor)[..., 0] / at.col_scale
+        d = d + step.clamp_(-STEP_CAP, STEP_CAP)
         at = kernel.scale(d)
     return d, at, limit
 
@@ -141,7 +140,7 @@ def _anderson(kernel: Kernel, wanted: float, limit: int, check_every: int) -> tu
     at = kernel.scale(d)
     worst = float("inf")
     for iteration in range(1, limit):
-        if iteration % check_every == 0 and bool((at.gap <= wanted).all()):
+        if iteration % check_every == 0 and float(at.gap.amax()) <= wanted:
             return d, at, iteration
         if iteration % PATIENCE == 0:
             now = float(at.gap.amax())
@@ -182,8 +181,8 @@ class History:
             gram + (1e-12 * size + 1e-200) * self._ridge, torch.bmm(weighted, plain[..., None])
         )
         step = plain - torch.bmm(share.mT, self._moves)[:, 0]
-        step = step * (STEP_CAP / step.abs().amax(-1, keepdim=True).clamp_min(STEP_CAP))
         risen = (at.gap > old_gap) | ~torch.isfinite(step).all(-1, keepdim=True)
+        step = step.clamp_(-STEP_CAP, STEP_CAP)
         self._last = (
             torch.where(risen, old_d, d),
             torch.where(risen, old_plain, plain),

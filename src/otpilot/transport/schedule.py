@@ -20,9 +20,8 @@ def value_at(schedule: ScheduleConfig | None, base: float, step: int, horizon: i
     stop = base if schedule.end_value is None else schedule.end_value
     last = float(horizon) * (schedule.end_ratio_of_steps or 0.0) if schedule.end_step is None else schedule.end_step
     length = last - schedule.start_step
-    done = (
-        1.0 if length <= 0.0 and step >= last else min(max((step - schedule.start_step) / max(length, 1.0), 0.0), 1.0)
-    )
+    since = step - schedule.start_step
+    done = min(max(since / length, 0.0), 1.0) if length > 0.0 else float(since >= 0)
     if schedule.type == "cosine":
         done = 0.5 * (1.0 - math.cos(math.pi * done))
     return start + (stop - start) * done

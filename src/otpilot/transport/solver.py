@@ -1,7 +1,6 @@
 """Entropic unbalanced optimal transport for a stack of problems, with a certificate (docs/transport.md)."""
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -156,7 +155,11 @@ def _iterate(problem: Problem, gap_over_reg: float, max_iterations: int) -> Solu
 def _cast(plan: Plan, batch: torch.Size, dtype: torch.dtype, tolerance: float) -> Plan:
     """Return the plan in the caller's batch shape and type; the bound grows by the rounding of that type."""
     bound = plan.error_bound + (torch.finfo(dtype).eps if dtype != torch.float64 else 0.0)
-    shape: Callable[[Tensor], Tensor] = lambda x: x.to(dtype).reshape((*batch, *x.shape[1:]))
+
+    def shape(x: Tensor) -> Tensor:
+        x = x if x.dtype == dtype else x.to(dtype)
+        return x if len(batch) == 1 else x[0] if not batch else x.reshape((*batch, *x.shape[1:]))
+
     return replace(
         plan,
         unit_plan=shape(plan.unit_plan),
