@@ -81,7 +81,7 @@ class Domain:
 
     `texture` is one of TEXTURES; `texture_scale` is in periods per table width; `noise_std` in grey levels of 255;
     `delay_steps` is how many control steps pass before an action takes effect; `pace` is the range of the expert's
-    speed in table widths per step, drawn once per episode.
+    speed in table widths per step, drawn once per episode; a wide range makes the moment of the grasp unpredictable.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Domain:
     texture_scale: float = 6.0
     noise_std: float = 0.0
     delay_steps: int = 0
-    pace: tuple[float, float] = (0.030, 0.044)
+    pace: tuple[float, float] = (0.040, 0.044)
 
     def __post_init__(self) -> None:
         """Check words and ranges."""
@@ -135,7 +135,7 @@ TARGET = Domain(
     light=Light(direction_deg=30.0, strength=0.5, gain=1.0),
     texture="stripes",
     noise_std=5.0,
-    pace=(0.027, 0.036),
+    pace=(0.030, 0.033),
 )
 
 TARGET_FAR = Domain(
@@ -154,7 +154,7 @@ TARGET_FAR = Domain(
     texture_scale=9.0,
     noise_std=9.0,
     delay_steps=1,
-    pace=(0.027, 0.036),
+    pace=(0.030, 0.033),
 )
 
 DOMAINS: dict[str, Domain] = {domain.name: domain for domain in (SOURCE, TARGET, TARGET_FAR)}

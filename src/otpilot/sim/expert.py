@@ -9,6 +9,8 @@ from otpilot.sim.world import GOAL_RADIUS, HOME, World, towards
 REACHED = 0.03  # a hand this near to its destination has arrived, in table widths
 STAYING = 0.06  # once the fingers move, it still counts as arrived up to here (against jitter)
 CLOSED = 0.95
+BRAKING = 0.3  # near its destination the hand covers this share of what is left per step,
+CREEPING = 0.012  # but at least this much, in table widths
 DRIFT_STEPS = 3
 FUMBLE_STEPS = 3
 FUMBLE_START = (2, 16)  # first and last + 1 control step at which a fumble may begin
@@ -18,8 +20,8 @@ def expert_action(world: World) -> Float[Array, "b 3"]:
     """Return the next absolute target (x, y, gripper) of every row.
 
     Open fingers go to the block, close there, carry it to the goal, open, and go home. Each target lies one expert step
-    (the episode's `pace`) ahead, times the control delay, so a delayed hand keeps the same speed. Which phase it is
-    follows from distances and the gripper alone; no counter is hidden.
+    (the episode's `pace`, less near the destination) ahead, times one more than the control delay, so a delayed hand
+    keeps the same speed. Which phase it is follows from distances and the gripper alone; no counter is hidden.
     """
     moving = world.gripper > 0.05
     open_fingers = world.gripper < CLOSED
@@ -35,8 +37,9 @@ def expert_action(world: World) -> Float[Array, "b 3"]:
     destination = np.where((carrying | (world.held & at_goal))[:, None], world.goal, world.block)
     destination = np.where(lifting[:, None], world.hand, destination)
     destination = np.where(placed[:, None], np.asarray(HOME), destination)
-    reach = world.pace * (1 + world.pending.shape[1])
-    point = world.hand + towards(destination - world.hand, reach)
+    offset = destination - world.hand
+    speed = np.minimum(world.pace, np.maximum(BRAKING * np.linalg.norm(offset, axis=1), CREEPING))
+    point = world.hand + towards(offset, speed * (1 + world.pending.shape[1]))
     close = (grasping | lifting | carrying).astype(np.float64)
     return np.concatenate([point, close[:, None]], axis=1)
 

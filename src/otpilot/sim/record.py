@@ -30,8 +30,8 @@ from otpilot.sim.observation import (
 from otpilot.sim.region import Region, get_region
 from otpilot.sim.world import reset_world, step_world
 
-DEFAULT_NOISE = 0.015  # of the executed hand position, in table widths
-DEFAULT_FUMBLES = 0.4  # share of episodes in which the fingers close too early once
+DEFAULT_NOISE = 0.01  # of the executed hand position, in table widths
+DEFAULT_FUMBLES = 0.25  # share of episodes in which the fingers close too early once
 SETTLE_STEPS = 3  # recorded behind success, so that opening fingers are no rarity
 _CHUNK = 16  # episodes simulated at once; bounds the memory
 
