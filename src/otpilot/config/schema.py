@@ -1,6 +1,7 @@
 """The training config: LeRobot's own plus the `ot` section, read from JSON and dotted `--key=value` overrides."""
 
 import dataclasses
+import itertools
 import json
 import sys
 import types
@@ -28,13 +29,11 @@ class TrainConfig(TrainPipelineConfig):
 
     `schedule_horizon` is the number of steps over which schedules run (default: `steps`), so that a short trial can
     be the beginning of a long run. `threads` is the number of CPU threads of this process (default: torch's choice).
-    `fit_frozen_norms` sets the frozen batch norms of a backbone that starts from scratch by the first batch.
     """
 
     ot: OTConfig = field(default_factory=lambda: OTConfig(enable=False))
     schedule_horizon: int | None = None
     threads: int | None = None
-    fit_frozen_norms: bool = False
 
     @property
     def horizon(self) -> int:
@@ -171,10 +170,14 @@ def _override(body: dict[str, Any], key: str, text: str) -> None:
     """Set a dotted key; numbers index lists, missing sections are made."""
     *parents, last = key.split(".")
     place: Any = body
-    for part in parents:
+    for part, following in itertools.pairwise([*parents, last]):
         if isinstance(place, list):
             place = place[_list_index(place, part, key)]
             continue
+        if place.get(part) is None and following.isdigit():
+            raise ConfigError(
+                f"Cannot set --{key}: the config has no list {part!r}, so there is no number {following}."
+            )
         if place.get(part) is None:
             place[part] = {}
         place = place[part]

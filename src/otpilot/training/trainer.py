@@ -18,7 +18,6 @@ from otpilot.data.domains import Domains, open_domains
 from otpilot.data.pairs import make_sampler
 from otpilot.errors import ConfigError, TrainingError
 from otpilot.pairing.sampler import PairSampler
-from otpilot.policies.frozen_norm import fit_frozen_norms
 from otpilot.runs.environment import describe_environment
 from otpilot.runs.record import Kind, Outcome
 from otpilot.runs.writer import RunWriter
@@ -28,6 +27,7 @@ from otpilot.training.artifacts import save_evaluation_films, save_plan
 from otpilot.training.evaluate import OfflineEvaluation, success_rates, to_policy_input
 from otpilot.training.metrics import Window
 from otpilot.training.parts import Parts, build_parts, make_accelerator
+from otpilot.training.process import fuse, keep_freed_memory, set_threads
 from otpilot.training.step import CoTrainingLoss, StepLoss
 from otpilot.training.tracker import Tracker
 from otpilot.transport.health import HealthFigures, HealthMonitor
@@ -212,8 +212,8 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Outcome:
         OtpilotError: If the input is wrong, or training breaks; outcome.json then says `crashed` or `diverged`.
     """
     progress = progress or Silence()
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    set_threads(config.threads)
+    keep_freed_memory()
     accelerator = make_accelerator(config)
     if config.seed is not None:
         set_seed(config.seed)
@@ -221,11 +221,10 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Outcome:
     pairs = _open_pairs(config, domains)
     stream = BatchStream(config, domains, pairs)
     parts = build_parts(config, domains.target.reader.meta, domains.stats)
+    fuse(parts.optimizer)
     loss = CoTrainingLoss(parts.policy, config.ot, horizon=config.horizon)
     health = HealthMonitor(config.ot.health, config.ot.loss_config)
-    first = to_policy_input(stream[0].rows, parts.preprocessor)  # every kind of row can be read
-    if config.fit_frozen_norms and config.policy.pretrained_path is None:
-        fit_frozen_norms(parts.policy, first)
+    stream[0]  # every kind of row can be read
     done = 0
     if config.resume:
         done, state = checkpoint.restore(config, parts)

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import torch
+
+from otpilot.data.batches import BatchStream, make_loader
+from otpilot.data.domains import open_domains
+from otpilot.data.pairs import make_sampler
+
+
+def stream_of(config):
+    domains = open_domains(config)
+    return BatchStream(config, domains, make_sampler(config, domains)), domains
+
+
+def equal(one, two):
+    assert one.rows["index"].tolist() == two.rows["index"].tolist()
+    for key, value in one.rows.items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(value, two.rows[key]), key
+
+
+def test_shared_rows_pair_target_with_source(load):
+    stream, domains = stream_of(load(**{"ot.bc_src_weight": 0.5}))
+    batch = stream[3]
+    rows = batch.map
+    assert rows.cloning == len(batch.rows["index"]) == 4
+    assert rows.is_source[rows.pair_src].all()
+    assert not rows.is_source[rows.pair_tgt].any()
+    drawn = make_sampler(load(name="again"), domains).draw(3, target_rows=batch.rows["index"][rows.pair_tgt].numpy())
+    assert batch.rows["index"][rows.pair_src].tolist() == drawn.source_rows.tolist()
+
+
+def test_separate_rows_are_not_cloned(load):
+    stream, _ = stream_of(load(**{"ot.rows": "separate", "ot.batch_ratio": 0.5, "ot.bc_src_weight": 0.0}))
+    batch = stream[0]
+    assert (batch.map.cloning, len(batch.rows["index"])) == (4, 4 + 2 + 2)
+    assert batch.rows["action_is_pad"][4:].all()
+    assert not batch.rows["action_is_pad"][:4].all()
+    assert batch.map.is_source.tolist() == [False] * 6 + [True] * 2
+
+
+def test_batches_do_not_depend_on_what_was_read_before_or_by_whom(load):
+    config = load(num_workers=2, steps=5, dataloader_multiprocessing_context="fork")
+    stream, _ = stream_of(config)
+    alone = [stream[step] for step in (4, 0, 2)]
+    loaded = list(make_loader(config, stream_of(config)[0], start=0))
+    assert len(loaded) == 5
+    for one, step in zip(alone, (4, 0, 2), strict=True):
+        equal(one, loaded[step])
+
+
+def test_augmentation_belongs_to_the_batch(load):
+    config = load(**{"dataset.image_transforms": {"enable": True}})
+    stream, _ = stream_of(config)
+    state = torch.get_rng_state()
+    equal(stream[1], stream[1])
+    assert torch.equal(state, torch.get_rng_state())
+    assert not torch.equal(
+        stream[1].rows["observation.images.top"], stream_of(load(name="plain"))[0][1].rows["observation.images.top"]
+    )
+
+
+def test_held_out_episodes_never_train(load):
+    stream, domains = stream_of(load(steps=80, **{"dataset.eval_split": 0.3, "ot.rows": "separate"}))
+    assert domains.target.eval_episodes == (2,)
+    assert domains.source.eval_episodes == (4, 5)
+    for step in range(80):
+        batch = stream[step]
+        episodes, source = batch.rows["episode_index"].numpy(), batch.map.is_source
+        assert not np.isin(episodes[source], domains.source.eval_episodes).any()
+        assert not np.isin(episodes[~source], domains.target.eval_episodes).any()
+
+
+def test_ranks_draw_different_rows(load):
+    config = load()
+    domains = open_domains(config)
+    first, second = (
+        BatchStream(config, domains, make_sampler(config, domains, rank=rank, world_size=2), rank=rank, world_size=2)
+        for rank in (0, 1)
+    )
+    seen = []
+    for stream in (first, second):
+        batches = [stream[step] for step in range(4)]
+        seen.append({int(i) for b in batches for i in b.rows["index"][~b.map.is_source]})
+    assert not seen[0] & seen[1]  # target rows of one epoch are dealt out, not repeated
+
+
+@pytest.mark.parametrize("stats", ["shared", "target", "source"])
+def test_statistics_are_those_asked_for(load, stats):
+    domains = open_domains(load(**{"ot.stats": stats}))
+    mean = {
+        name: domain.reader.column("action").mean(0).numpy()
+        for name, domain in (("target", domains.target), ("source", domains.source))
+    }
+    mean["shared"] = torch.cat([d.reader.column("action") for d in (domains.target, domains.source)]).mean(0).numpy()
+    np.testing.assert_allclose(domains.stats["action"]["mean"], mean[stats], rtol=1e-4)

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+import torch
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from torch.utils.data import default_collate
+
+from otpilot.data.frames import FrameReader
+from otpilot.sim.record import record
+
+CAMERA = "observation.images.top"
+
+
+def check_equal(reader, dataset, places):
+    theirs = default_collate([dataset[place] for place in places])
+    ours = reader.rows(np.asarray(places))
+    assert set(ours) == set(theirs)
+    for key, value in theirs.items():
+        if isinstance(value, list):
+            assert ours[key] == value
+            continue
+        as_stored = (value * 255).round().to(torch.uint8) if key == CAMERA and value.dtype != torch.uint8 else value
+        assert torch.equal(ours[key].reshape(value.shape), as_stored), key
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 2**30])
+@pytest.mark.parametrize("observation_deltas", [None, [-1, 0]])
+def test_rows_equal_lerobots_own_items(world, cache_bytes, observation_deltas):
+    action_deltas = [0, 1, 2, 3, 4]
+    deltas = {"action": [delta / 10 for delta in action_deltas]}
+    if observation_deltas:
+        deltas |= {key: [d / 10 for d in observation_deltas] for key in (CAMERA, "observation.state")}
+    dataset = LeRobotDataset("s", root=world.source, delta_timestamps=deltas, return_uint8=True)
+    reader = FrameReader(
+        LeRobotDataset("s", root=world.source, return_uint8=True),
+        observation_deltas=observation_deltas,
+        action_deltas=action_deltas,
+        cache_bytes=cache_bytes,
+    )
+    ends = [stop - 1 for stop in dataset.meta.episodes["dataset_to_index"]]
+    places = [0, 1, 7, ends[0], ends[0] + 1, ends[-1]]
+    check_equal(reader, dataset, places)
+    check_equal(reader, dataset, places)  # now out of the cache
+
+
+def test_video_datasets_read_the_same(tmp_path):
+    root = record(tmp_path / "v", domain="source", region="full", episodes=2, seed=3, image_size=32, use_videos=True)
+    dataset = LeRobotDataset("v", root=root, delta_timestamps={"action": [0.0, 0.1]}, return_uint8=True)
+    reader = FrameReader(
+        LeRobotDataset("v", root=root, return_uint8=True), observation_deltas=None, action_deltas=[0, 1]
+    )
+    check_equal(reader, dataset, [0, 5, len(dataset) - 1])
