@@ -44,16 +44,13 @@ def translate(
     return f + shift_f[:, None], g + shift_g[:, None], energy, log_mass
 
 
-def error_bound(
-    gap_over_reg: Float[Tensor, "b"], reg_share: float, bounds: tuple[Tensor, Tensor], reg: float
-) -> Float[Tensor, "b"]:
+def error_bound(gap_over_reg: Float[Tensor, "b"], reg_share: float, largest: float, reg: float) -> Float[Tensor, "b"]:
     """Return the bound of |P - P*|_1 + |mass / mass* - 1| that the gap proves, plus what float64 rounds away.
 
     sqrt(gap / reg) is Pinsker's inequality on both relative entropies of P and P*, and two plans differ by 2 at most;
     the logarithm of the mass is off by gap / S at most.
     """
     gap = gap_over_reg.clamp_min(0.0)
-    largest = torch.maximum(bounds[1], -bounds[0])[:, 0]
-    rounding = 8.0 * torch.finfo(largest.dtype).eps * (1.0 + largest / reg)
+    rounding = 8.0 * torch.finfo(gap.dtype).eps * (1.0 + largest / reg)
     mass_error = torch.expm1(gap * reg_share) if reg_share > 0.0 else 0.0
     return gap.sqrt().clamp_max(2.0) + mass_error + rounding

@@ -17,7 +17,9 @@ def solve_diagonal(
     log_a: Float[Tensor, "#b n"],
     log_b: Float[Tensor, "#b n"],
     settings: Settings,
-    bounds: tuple[Float[Tensor, "b 1"], Float[Tensor, "b 1"]],
+    *,
+    spread: Float[Tensor, "b 1"],  # noqa: ARG001 (solvers share one signature)
+    largest: float,
 ) -> Plan:
     """Return the plan for R = diag(1/n); for uniform weights pi_ii = (1/n) exp(-C_ii / S).
 
@@ -55,7 +57,7 @@ def solve_diagonal(
         log_mass=log_mass,
         energy=energy,
         gap=zero,
-        error_bound=error_bound(zero, 0.0, bounds, strength if math.isfinite(strength) else reg),
+        error_bound=error_bound(zero, 0.0, largest, strength if math.isfinite(strength) else reg),
         potential_src=f,
         potential_tgt=g,
         weights_src=log_a.exp(),

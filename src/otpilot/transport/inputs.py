@@ -63,11 +63,15 @@ def check_cost(cost: Tensor, settings: Settings) -> None:
         )
 
 
-def cost_range(cost: Float[Tensor, "b n m"]) -> tuple[Float[Tensor, "b 1"], Float[Tensor, "b 1"]]:
-    """Return the smallest and largest cost of each problem; TransportError unless all are finite (one round trip)."""
+def cost_range(cost: Float[Tensor, "b n m"]) -> tuple[Float[Tensor, "b 1"], float]:
+    """Return the range of each problem's cost and the largest size of all; TransportError unless all are finite.
+
+    Waits for the device once.
+    """
     low, high = cost.flatten(1).aminmax(dim=1, keepdim=True)
-    if bool(torch.isfinite(high - low).all()):
-        return low, high
+    largest = float(torch.maximum(high, -low).amax())
+    if math.isfinite(largest):
+        return high - low, largest
     bad = (~torch.isfinite(cost)).nonzero()
     first = bad[0].tolist()
     raise TransportError(

@@ -24,6 +24,8 @@ NEWTON_STEPS = 12
 ANDERSON_STEPS = 96
 PATIENCE = 8
 """After so many Anderson steps the gap must have fallen tenfold, else the path of falling strength takes over."""
+FIRST_ACCELERATED = 3
+"""Anderson steps start here: large problems are often done before they would pay."""
 MEMORY = 4
 STEP_CAP = 8.0
 """Largest change of d in one step."""
@@ -128,6 +130,7 @@ def _newton(kernel: Kernel, wanted: float, limit: int, check_every: int) -> tupl
         diagonal = torch.diag_embed(weight / at.col_scale).mul_(1.0 + kernel.ratio_cols)
         factor, _ = torch.linalg.cholesky_ex(torch.baddbmm(diagonal, kernel.matrix.mT, inner, alpha=-share))
         step = torch.cholesky_solve((weight * at.residual)[..., None], factor)[..., 0] / at.col_scale
+        step = step - step.mean(-1, keepdim=True)
         d = d + step.clamp_(-STEP_CAP, STEP_CAP)
         at = kernel.scale(d)
     return d, at, limit
@@ -148,7 +151,7 @@ def _anderson(kernel: Kernel, wanted: float, limit: int, check_every: int) -> tu
                 return d, at, iteration
             worst = now
         plain = at.residual / (1.0 + kernel.ratio_cols)
-        d = history.next(d, plain - (at.cols * plain).sum(-1, keepdim=True), at)
+        d = d + plain if iteration < FIRST_ACCELERATED else history.next(d, plain, at)
         at = kernel.scale(d)
     return d, at, limit
 

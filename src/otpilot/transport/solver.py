@@ -68,11 +68,11 @@ def solve(
     batch, (n, m) = cost.shape[:-2], cost.shape[-2:]
     with torch.no_grad(), torch.autocast(cost.device.type, enabled=False):
         flat = cost.detach().to(torch.float64).reshape(-1, n, m)
-        low, high = cost_range(flat)
+        spread, largest = cost_range(flat)
         log_a = log_weights(a, "a", batch, n, flat)
         log_b = log_weights(b, "b", batch, m, flat)
         solver = solve_diagonal if settings.kappa == 1.0 else _solve_dense
-        plan = solver(flat, log_a, log_b, settings, (low, high))
+        plan = solver(flat, log_a, log_b, settings, spread=spread, largest=largest)
         return _cast(plan, batch, cost.dtype if cost.dtype == torch.float64 else torch.float32, tolerance)
 
 
@@ -92,7 +92,9 @@ def _solve_dense(
     log_a: Float[Tensor, "#b n"],
     log_b: Float[Tensor, "#b m"],
     settings: Settings,
-    bounds: tuple[Float[Tensor, "b 1"], Float[Tensor, "b 1"]],
+    *,
+    spread: Float[Tensor, "b 1"],
+    largest: float,
 ) -> Plan:
     """Return the plan of the product or mixed prior: eliminate the hard side or else the longer one, then Newton."""
     reg, tau_src, tau_tgt = settings.reg, settings.tau_src, settings.tau_tgt
@@ -104,7 +106,7 @@ def _solve_dense(
         log_prior=log_prior.mT if flip else log_prior,
         log_rows=log_b if flip else log_a,
         log_cols=log_a if flip else log_b,
-        spread=bounds[1] - bounds[0],
+        spread=spread,
         reg=reg,
         tau_rows=tau_tgt if flip else tau_src,
         tau_cols=tau_src if flip else tau_tgt,
@@ -116,7 +118,7 @@ def _solve_dense(
         log_mass=log_mass,
         energy=energy,
         gap=solution.gap_over_reg * reg,
-        error_bound=error_bound(solution.gap_over_reg, reg / settings.strength, bounds, reg),
+        error_bound=error_bound(solution.gap_over_reg, reg / settings.strength, largest, reg),
         potential_src=cols if flip else rows,
         potential_tgt=rows if flip else cols,
         weights_src=log_a.exp().expand(cost.shape[0], -1),
