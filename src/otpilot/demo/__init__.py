@@ -1,0 +1,1 @@
+"""`otpilot demo`: the main job end to end on the tabletop, in minutes."""
