@@ -1,6 +1,7 @@
 """Entropic unbalanced optimal transport for a stack of problems, with a certificate (docs/transport.md)."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -66,7 +67,9 @@ def solve(
     )
     check_cost(cost, settings)
     batch, (n, m) = cost.shape[:-2], cost.shape[-2:]
-    with torch.no_grad(), torch.autocast(cost.device.type, enabled=False):
+    device = cost.device.type
+    mixed = torch.is_autocast_enabled(device)
+    with torch.no_grad(), torch.autocast(device, enabled=False) if mixed else nullcontext():
         flat = cost.detach().to(torch.float64).reshape(-1, n, m)
         spread, largest = cost_range(flat)
         log_a = log_weights(a, "a", batch, n, flat)
