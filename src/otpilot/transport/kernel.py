@@ -129,8 +129,7 @@ def _newton(kernel: Kernel, wanted: float, limit: int, check_every: int) -> tupl
         weight = at.cols / at.col_scale
         diagonal = torch.diag_embed(weight / at.col_scale).mul_(1.0 + kernel.ratio_cols)
         factor, _ = torch.linalg.cholesky_ex(torch.baddbmm(diagonal, kernel.matrix.mT, inner, alpha=-share))
-        step = torch.linalg.solve_triangular(factor, (weight * at.residual)[..., None], upper=False)
-        step = torch.linalg.solve_triangular(factor.mT, step, upper=True)[..., 0] / at.col_scale
+        step = torch.cholesky_solve((weight * at.residual)[..., None], factor)[..., 0] / at.col_scale
         step = step - step.mean(-1, keepdim=True)
         d = d + step.clamp_(-STEP_CAP, STEP_CAP)
         at = kernel.scale(d)
