@@ -13,13 +13,13 @@ class Plan:
     """The plan pi = mass * P of one problem or of a stack of problems; everything is detached.
 
     The mass is kept as a logarithm, because exp(log_mass) underflows where costs are large against the strengths
-    while P and the energy stay exact. `energy` is E* = -S log mass, in units of the cost; `gap` bounds
-    E(P) - E* from above (same unit); `error_bound` bounds the relative L1 error of both P and pi (docs/transport.md).
+    while P and the energy stay exact. `energy` is E* = -S log mass, in units of the cost; 0 <= E* - energy
+    <= `gap` (same unit); `error_bound` bounds the relative L1 error of both P and pi (docs/transport.md).
 
     Attributes:
         unit_plan: P, non-negative, sums to one.
         log_mass: natural logarithm of the transported mass; 0 where a marginal is hard.
-        energy: E* up to `gap`, never above the true value by more than rounding.
+        energy: the dual value: E* or less, by at most `gap` and rounding.
         gap: certified primal-dual gap of the unit-mass problem.
         error_bound: certified bound of |P - P*|_1 and of |pi - pi*|_1 / mass*.
         potential_src: f, so that pi = R exp((f + g - C) / reg); unit of the cost.
