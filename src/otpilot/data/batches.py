@@ -116,6 +116,7 @@ def make_loader(config: TrainConfig, stream: BatchStream, *, start: int) -> Data
         stream,
         batch_size=None,
         sampler=range(start, config.steps),
+        generator=torch.Generator(),  # else the loader would take a number from torch's own, and resuming another
         num_workers=workers,
         prefetch_factor=config.prefetch_factor if workers else None,
         multiprocessing_context=config.dataloader_multiprocessing_context if workers else None,

@@ -141,7 +141,7 @@ def _ot_section(paths: DemoPaths, *, transports: bool) -> dict[str, Any]:
         "src_root": str(paths.source),
         "pair_info_path": str(paths.pairs),
         "bc_src_weight": 0.625,  # 10 of 16 rows
-        "lambda_ot": 0.01 if transports else 0.0,
+        "lambda_ot": "auto" if transports else 0.0,
         "window_size": 2,
         "sharpness": 1.0,
         "topk_src_episodes": 20,

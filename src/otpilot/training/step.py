@@ -73,6 +73,15 @@ class CoTrainingLoss:
         if ot.lambda_ot == "auto":
             self.auto = AutoWeight(ot.target_grad_share)
 
+    def check_labels(self, batch: Mapping[str, Any]) -> None:
+        """Raise ConfigError unless the batch holds every key whose raw feature a term compares."""
+        if not self.active:
+            return
+        for term in self.terms:
+            if term.weight_label > 0:
+                self._label(batch, term.src_key)
+                self._label(batch, term.target_key)
+
     def weight(self, step: int) -> float:
         """Return lambda_ot at a step: the number (or the automatic weight), by schedule and warm-up."""
         base = self.auto.value if self.auto is not None else float(self.ot.lambda_ot)
@@ -199,7 +208,7 @@ def _values(cloning: Tensor, info: Mapping[str, Any] | None) -> dict[str, float 
 def _checked(loss: Tensor, step: int) -> Tensor:
     if not torch.isfinite(loss):
         raise TrainingError(
-            f"The behaviour-cloning loss is {float(loss)} at step {step}. Lower the learning rate "
+            f"The behaviour-cloning loss is {loss.item()} at step {step}. Lower the learning rate "
             "(policy.optimizer_lr), or look for non-finite values in the datasets."
         )
     return loss

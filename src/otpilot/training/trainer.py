@@ -93,8 +93,7 @@ class Trainer:
             now = time.perf_counter()
             window.add({**values, "dataloading_s": loaded - clock, "update_s": now - loaded})
             if _due(step, self.config.log_freq) or step == self.config.steps:
-                latest |= window.means()
-                self.log("train", latest)
+                latest |= self.log("train", window.means())
             self.evaluate_if_due(latest)
             if self.config.save_checkpoint and (_due(step, self.config.save_freq) or step == self.config.steps):
                 self.save()
@@ -224,7 +223,7 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Outcome:
     fuse(parts.optimizer)
     loss = CoTrainingLoss(parts.policy, config.ot, horizon=config.horizon)
     health = HealthMonitor(config.ot.health, config.ot.loss_config)
-    stream[0]  # every kind of row can be read
+    loss.check_labels(stream[0].rows)  # and every kind of row can be read
     done = 0
     if config.resume:
         done, state = checkpoint.restore(config, parts)
