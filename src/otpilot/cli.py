@@ -89,6 +89,46 @@ def pair(
     console.print(f"{table.pairs} episode pairs, {len(table.match_source)} matched frames -> {out}")
 
 
+@app.command(context_settings=PASS_ON)
+def calibrate(
+    context: typer.Context,
+    target_mass: Annotated[float, typer.Option()] = 0.7,
+    batches: Annotated[int, typer.Option(min=1)] = 8,
+    out: Annotated[Path | None, typer.Option()] = None,
+    write: Annotated[Path | None, typer.Option()] = None,
+    details: Annotated[bool, typer.Option("--details")] = False,
+) -> None:
+    """Measure a transport without training: otpilot calibrate --config_path=cfg.json [--key=value ...].
+
+    Says what each term costs, whether the transport is dead and why, what other strengths would do, and what to set.
+    --target-mass=0.7 is the mass that the proposal shall transport, --batches=8 how many batches are drawn,
+    --details shows more grids, --out=heat.png draws them, --write=new.json writes the config with the proposal.
+    """
+    if not context.args or {"-h", "--help"} & set(context.args):
+        console.print(calibrate.__doc__, markup=False)
+        raise typer.Exit(0 if context.args else 2)
+    if write is not None and write.exists():
+        raise ConfigError(f"{write} exists already; give another --write, or remove it.")
+    if write is not None and not write.parent.is_dir():
+        raise ConfigError(f"There is no folder {write.parent}; make it, or give another --write.")
+    from otpilot.report.calibration import check_picture, render, write_config, write_heat_map
+
+    if out is not None:
+        check_picture(out)
+    prepare_process()
+    with console.status("Loading LeRobot ...") as status:
+        from otpilot.training.calibrate import calibrate as measure
+
+        result = measure(context.args, target_mass=target_mass, batches=batches, progress=status.update)
+    console.print(render(result.report, details=details))
+    if out is not None:
+        write_heat_map(result.report, out)
+        console.print(f"Heat map -> {out}")
+    if write is not None:
+        write_config(result.config, write)
+        console.print(f"Config with the proposal -> {write}")
+
+
 @app.command()
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="A run folder, a checkpoint, or its pretrained_model folder.")],

@@ -218,3 +218,20 @@ def test_wrong_settings_write_nothing(load, changes, match):
     with pytest.raises(ConfigError, match=match):
         train(config)
     assert not config.output_dir.exists()
+
+
+def test_wandb_offline_mirrors_the_log(load, monkeypatch):
+    for name in ("WANDB_SILENT", "WANDB_MODE"):
+        monkeypatch.setenv(name, "true" if name == "WANDB_SILENT" else "offline")
+    config = load(steps=2, wandb={"enable": True, "mode": "offline", "project": "test", "disable_artifact": True})
+    assert train(config).status == "finished"
+    assert list(config.output_dir.glob("wandb/offline-run-*/run-*.wandb"))
+
+
+def test_an_unusable_wandb_does_not_stop_training(load, monkeypatch):
+    def refuse(_):
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr("lerobot.common.wandb_utils.WandBLogger", refuse)
+    config = load(steps=1, wandb={"enable": True})
+    assert train(config).status == "finished"

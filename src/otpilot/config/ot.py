@@ -219,7 +219,7 @@ class OTConfig:
     normalize_bc_weights_by_ds_size: bool = True
     stats: Stats = "shared"
     obs_keys: tuple[str, ...] = ()
-    lambda_ot: float | Literal["auto"] = 0.01
+    lambda_ot: float | Literal["auto"] = "auto"
     lambda_ot_schedule: ScheduleConfig | None = None
     weight_warmup_ratio: float | None = None
     target_grad_share: float = 0.1

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -72,7 +72,7 @@ class FeatureTap(ABC):
         }
         return list(unique.values())
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "FeatureTap":
         """Start catching."""
         self._caught = {}
         for name, module in self.modules().items():

@@ -108,8 +108,7 @@ class CostModel:
             TransportError: a key, encoding or label is missing, widths differ, or a term is not finite (names both
                 the term and the step).
         """
-        raw = {term.name: self._term(term, src, tgt, step) for term in self.config.features if _counts(term)}
-        check_finite(raw, step)
+        raw = self.raw(src, tgt, step=step)
         scaled = {
             term.name: term.term_weight * self._normalize(term.name, raw[term.name], update)
             for term in self.config.features
@@ -124,6 +123,18 @@ class CostModel:
             share={name: torch.where(total > 0.0, mean / total, 0.0) for name, mean in means.items()},
             feature_variance=self.feature_variance(src, tgt),
         )
+
+    def raw(
+        self, src: Mapping[str, Features], tgt: Mapping[str, Features], *, step: int
+    ) -> dict[str, Float[Tensor, "n m"]]:
+        """Return the cost of each term that counts, before normalisation and term_weight; nothing is remembered.
+
+        Raises:
+            TransportError: as for a call.
+        """
+        raw = {term.name: self._term(term, src, tgt, step) for term in self.config.features if _counts(term)}
+        check_finite(raw, step)
+        return raw
 
     def embeddings(
         self, src: Mapping[str, Features], tgt: Mapping[str, Features], *, step: int

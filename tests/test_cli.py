@@ -1,0 +1,111 @@
+"""The command line as users meet it: fast help, one-line errors with exit code 2, nothing half-written."""
+
+import subprocess
+import sys
+
+import pytest
+
+from otpilot import cli
+from otpilot.pairing.storage import load_table
+
+HEAVY = ("torch", "lerobot", "matplotlib", "wandb", "numba", "scipy")
+
+
+def run(monkeypatch, capsys, *args):
+    """Run the command line in this process; return exit code, stdout, stderr."""
+    monkeypatch.setattr(sys, "argv", ["otpilot", *map(str, args)])
+    monkeypatch.setattr(cli, "console", cli.Console(highlight=False, width=200))
+    monkeypatch.setattr(cli, "errors", cli.Console(stderr=True, highlight=False, width=200))
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    captured = capsys.readouterr()
+    return end.value.code or 0, captured.out, captured.err
+
+
+@pytest.mark.parametrize("command", ["", "train", "pair", "evaluate", "demo"])
+def test_help_imports_nothing_heavy(command):
+    program = (
+        "import sys\n"
+        "from otpilot.cli import app\n"
+        f"try:\n    app({[*command.split(), '--help']!r})\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        f"print('HEAVY', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout.endswith("HEAVY []\n")
+    assert "otpilot" in answer.stdout or "Usage" in answer.stdout
+
+
+def test_the_module_and_the_script_are_the_same_command():
+    answer = subprocess.run([sys.executable, "-m", "otpilot", "--help"], capture_output=True, text=True, check=True)
+    for command in ("train", "pair", "evaluate", "demo"):
+        assert command in answer.stdout
+
+
+def test_pair_writes_a_table_and_refuses_to_overwrite(monkeypatch, capsys, world, tmp_path):
+    out = tmp_path / "pairs.npz"
+    args = ("pair", "--source", world.source, "--target", world.target, "--out", out)
+    code, text, _ = run(monkeypatch, capsys, *args)
+    assert code == 0
+    assert "18 episode pairs" in text
+    assert load_table(out).pairs == 18
+    before = out.read_bytes()
+    code, _, error = run(monkeypatch, capsys, *args)
+    assert (code, out.read_bytes()) == (2, before)
+    assert "exists already" in error
+
+
+def test_train_then_evaluate(monkeypatch, capsys, world, tmp_path):
+    env = {"type": "otpilot_tabletop", "cells": ["id=target:left"], "max_steps": 2}
+    config = world.write(tmp_path / "cfg.json", env=env, eval={"n_episodes": 2})
+    folder = tmp_path / "run"
+    code, text, error = run(
+        monkeypatch, capsys, "train", f"--config_path={config}", f"--output_dir={folder}", "--steps=1"
+    )
+    assert (code, error) == (0, "")
+    assert "finished: all steps done (1 steps)" in text
+    for place in (folder, folder / "checkpoints" / "last", folder / "checkpoints" / "last" / "pretrained_model"):
+        code, text, _ = run(monkeypatch, capsys, "evaluate", place, "--episodes", 3, "--cell", "ood=target:right")
+        assert code == 0
+        assert "3 episodes" in text
+        assert "ood" in text
+        assert "[.00, .71]" in text
+
+
+BAD = {
+    "unknown key": (["--ot.lambda_ott=1"], "Did you mean 'lambda_ot'"),
+    "no dataset folder": (["--dataset.root=/nowhere"], "No dataset folder at /nowhere"),
+    "not a dataset": (["--dataset.root={tmp}"], "not a LeRobot dataset"),
+    "output folder exists": (["--output_dir={tmp}"], "exists already"),
+    "no pairs": (["--ot.pair_info_path=/nowhere.npz"], "/nowhere.npz is not there"),
+    "bad number": (["--ot.loss_config.reg=-1"], "ot.loss_config.reg is -1"),
+    "no such episode": (["--dataset.episodes=[99]"], "names episode 99"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(monkeypatch, capsys, world, tmp_path, case):
+    overrides, words = BAD[case]
+    config = world.write(tmp_path / "cfg.json")
+    folder = tmp_path / "run"
+    options = [option.replace("{tmp}", str(tmp_path)) for option in overrides]
+    if not any(option.startswith("--output_dir") for option in options):
+        options.append(f"--output_dir={folder}")
+    code, _, error = run(monkeypatch, capsys, "train", f"--config_path={config}", *options)
+    assert code == 2
+    assert words in error
+    assert error.startswith("Error: ")
+    assert error.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cfg.json"]
+
+
+def test_missing_config_and_missing_checkpoint(monkeypatch, capsys, tmp_path):
+    code, _, error = run(monkeypatch, capsys, "train", "--config_path=/nowhere.json")
+    assert (code, "No config file at /nowhere.json" in error) == (2, True)
+    code, _, error = run(monkeypatch, capsys, "evaluate", tmp_path)
+    assert (code, "No checkpoint at" in error) == (2, True)
+    code, _, error = run(monkeypatch, capsys, "demo", "--out", tmp_path)
+    assert (code, "exists already" in error) == (2, True)
+    code, _, error = run(monkeypatch, capsys, "demo", "--out", tmp_path / "d", "--method", "co-trainin")
+    assert (code, "Did you mean 'co-training'" in error) == (2, True)
+    assert not (tmp_path / "d").exists()
