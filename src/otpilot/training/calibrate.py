@@ -27,7 +27,7 @@ TARGET_GRAD_SHARE = 0.1
 """Share that a proposed automatic weight keeps."""
 
 REASONS = {
-    "lambda_ot": "follows the gradients, whatever their size",
+    "lambda_ot": "keeps its share of the gradient at 0.1",
     "target_grad_share": "of cloning's gradient: felt, not drowning it",
     "cost_normalization": "each term over its mean: units cancel",
     "objective": "its gradient has unit mass: cannot vanish",
