@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import math
 import sys
 import types
 import typing
@@ -29,11 +30,13 @@ class TrainConfig(TrainPipelineConfig):
 
     `schedule_horizon` is the number of steps over which schedules run (default: `steps`), so that a short trial can
     be the beginning of a long run. `threads` is the number of CPU threads of this process (default: torch's choice).
+    The images of a dataset are kept in memory, as uint8, if all of them fit in `frame_cache_gb` GiB; 0 for never.
     """
 
     ot: OTConfig = field(default_factory=lambda: OTConfig(enable=False))
     schedule_horizon: int | None = None
     threads: int | None = None
+    frame_cache_gb: float = 4.0
 
     @property
     def horizon(self) -> int:
@@ -224,6 +227,8 @@ def _overruled(body: Mapping[str, Any], config: TrainConfig) -> list[str]:
 
 def _validate(config: TrainConfig, argv: Sequence[str], *, check_output: bool) -> None:
     """Run LeRobot's validate(), which reads part of what it needs from sys.argv."""
+    if not 0 <= config.frame_cache_gb < math.inf:
+        raise ConfigError(f"frame_cache_gb is {config.frame_cache_gb}; allowed: a finite number of GiB >= 0.")
     output_dir = config.output_dir
     if not check_output:
         config.output_dir = None

@@ -177,6 +177,7 @@ def _open(config: TrainConfig, name: str, repo_id: str, root: Path, episodes: li
         dataset,
         observation_deltas=policy.observation_delta_indices,
         action_deltas=policy.action_delta_indices,
+        cache_bytes=int(config.frame_cache_gb * 2**30),
         image_transforms=ImageTransforms(transforms) if transforms.enable else None,
     )
     chosen = list(range(dataset.meta.total_episodes)) if episodes is None else sorted(episodes)
