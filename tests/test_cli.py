@@ -22,7 +22,7 @@ def run(monkeypatch, capsys, *args):
     return end.value.code or 0, captured.out, captured.err
 
 
-@pytest.mark.parametrize("command", ["", "train", "pair", "evaluate", "demo"])
+@pytest.mark.parametrize("command", ["", "train", "pair", "pair inspect", "evaluate", "demo"])
 def test_help_imports_nothing_heavy(command):
     program = (
         "import sys\n"

@@ -57,18 +57,31 @@ def train(context: typer.Context) -> None:
     console.print(f"{outcome.status}: {outcome.reason} ({outcome.last_step} steps)")
 
 
-@app.command()
+pair_app = typer.Typer(help="Align two datasets and store which frames match; inspect what was stored.")
+app.add_typer(pair_app, name="pair")
+
+
+@pair_app.callback(invoke_without_command=True)
 def pair(
-    source: Annotated[Path, typer.Option(help="Folder of the source dataset (many demonstrations).")],
-    target: Annotated[Path, typer.Option(help="Folder of the target dataset (few demonstrations).")],
-    out: Annotated[Path, typer.Option(help="File to write: .npz, or pair_info .json / .json.gz.")],
+    context: typer.Context,
+    source: Annotated[Path | None, typer.Option(help="Folder of the source dataset (many demonstrations).")] = None,
+    target: Annotated[Path | None, typer.Option(help="Folder of the target dataset (few demonstrations).")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write: .npz, or pair_info .json / .json.gz.")] = None,
     key: Annotated[list[str], typer.Option(help="Vector keys to align, side by side.")] = ["observation.state"],  # noqa: B006
     window: Annotated[int | None, typer.Option(help="Sakoe-Chiba window in frames; none for no limit.")] = None,
     stride: Annotated[int, typer.Option(help="Align every n-th frame.")] = 1,
     metric: Annotated[str, typer.Option(help="l1, l2 or linf.")] = "l2",
     workers: Annotated[int, typer.Option(help="Threads.")] = os.cpu_count() or 1,
 ) -> None:
-    """Align two datasets by dynamic time warping and store which frames match."""
+    """Align two datasets by dynamic time warping and store which frames match; --source, --target, --out are needed."""
+    if context.invoked_subcommand is not None:
+        if source or target or out:
+            raise ConfigError(f"Options of `otpilot pair {context.invoked_subcommand}` stand behind its name.")
+        return
+    if source is None or target is None or out is None:
+        given = {"--source": source, "--target": target, "--out": out}
+        missing = " and ".join(name for name, value in given.items() if value is None)
+        raise ConfigError(f"otpilot pair needs {missing}; see `otpilot pair --help`, or `otpilot pair inspect`.")
     if out.exists():
         raise ConfigError(f"{out} exists already; give another --out, or remove it.")
     if not out.parent.is_dir():
@@ -87,6 +100,57 @@ def pair(
     save = export_pair_info if out.name.endswith((".json", ".json.gz")) else save_table
     save(table, out)
     console.print(f"{table.pairs} episode pairs, {len(table.match_source)} matched frames -> {out}")
+
+
+@pair_app.command()
+def inspect(
+    table: Annotated[Path, typer.Argument(help="Pair table (.npz), or pair_info .json / .json.gz.")],
+    source: Annotated[Path | None, typer.Option(help="Folder of the source dataset, to show matched frames.")] = None,
+    target: Annotated[Path | None, typer.Option(help="Folder of the target dataset, to show matched frames.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to make; default: <table's name>_inspect beside it.")] = None,
+    camera: Annotated[str | None, typer.Option(help="Camera to show; default: the first.")] = None,
+    base_index_src: Annotated[int, typer.Option(help="Number of source episode 0 in pair_info names.")] = 0,
+    base_index_tgt: Annotated[int, typer.Option(help="Number of target episode 0 in pair_info names.")] = 0,
+) -> None:
+    """Show what a pair table holds: distances, paths, coverage, the worst pairs, and matched frames side by side."""
+    out = table.with_name(f"{table.name.split('.')[0]}_inspect") if out is None else out
+    if out.exists():
+        raise ConfigError(f"{out} exists already; give another --out, or remove it.")
+    if (source is None) != (target is None):
+        raise ConfigError(f"--{'source' if source is None else 'target'} is missing; give both datasets, or neither.")
+    if source is None and table.name.endswith((".json", ".json.gz")):
+        raise ConfigError(f"{table} says nothing about its datasets; give --source and --target.")
+    prepare_process()
+    from otpilot.pairing.inspect import inspect_table
+    from otpilot.pairing.storage import load_table
+    from otpilot.report.pairs import MatchedFrames, pairs_report, shown_pairs, write_pairs_report
+
+    frames = None
+    if source is None or target is None:
+        pairs = load_table(table)
+        figures = inspect_table(pairs)
+    else:
+        with console.status("Loading LeRobot ...") as status:
+            from otpilot.data.inspect import DatasetFolders, open_table, pick_camera, read_frames
+            from otpilot.pairing.matches import spread_matches
+
+            folders = DatasetFolders(source=source, target=target)
+            pairs = open_table(table, folders, base_index_src=base_index_src, base_index_tgt=base_index_tgt)
+            figures = inspect_table(pairs)
+            status.update("Reading matched frames ...")
+            shown = pick_camera(folders, camera)
+            matches = spread_matches(pairs, shown_pairs(pairs, figures).with_frames)
+            frames = MatchedFrames(
+                camera=shown,
+                matches=matches,
+                source=read_frames(source, matches.source_row, camera=shown),
+                target=read_frames(target, matches.target_row, camera=shown),
+            )
+    page = write_pairs_report(pairs_report(pairs, figures, frames, name=table.name), out)
+    for warning in figures.warnings:
+        console.print(f"[yellow]Warning:[/] {_plain(warning)}", soft_wrap=True)
+    good = sum(one.problem is None for one in figures.targets)
+    console.print(f"{good} of {len(figures.targets)} target episodes have a good partner -> {page}", soft_wrap=True)
 
 
 @app.command(context_settings=PASS_ON)
