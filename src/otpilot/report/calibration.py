@@ -236,7 +236,7 @@ def _grids(found: Calibration, quantity: Quantity) -> Iterator[RenderableType]:
         f"{quantity.name.capitalize()} over reg and tau ({quantity.about}); in [ ] the settings themselves",
         style="bold",
     )
-    for grid in (found.present, found.proposed):
+    for grid in (found.present, found.proposed) if found.changes else (found.present,):
         table = Table(title=grid.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0))
         table.add_column("reg \\ tau", justify="right", style="cyan")
         for tau in grid.taus:

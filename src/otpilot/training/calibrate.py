@@ -18,7 +18,7 @@ from otpilot.errors import ConfigError, TransportError
 from otpilot.report.calibration import Calibration, Change, GradientShares, Grid, GridPoint, State, TermRow, percent
 from otpilot.training.measurement import Measurement, Progress
 from otpilot.training.process import set_threads
-from otpilot.transport.calibrate import combine_terms, describe_terms, judge, propose, sweep
+from otpilot.transport.calibrate import DEAD_MASS, combine_terms, describe_terms, judge, propose, sweep
 from otpilot.transport.mass import scale_for_mass
 
 DEAD_SHARE, EATING_SHARE = 0.01, 0.5
@@ -27,18 +27,18 @@ TARGET_GRAD_SHARE = 0.1
 """Share that a proposed automatic weight keeps."""
 
 REASONS = {
-    "lambda_ot": "keeps its share of the gradient at 0.1",
-    "target_grad_share": "of cloning's gradient: felt, not drowning it",
-    "cost_normalization": "each term over its mean: units cancel",
-    "objective": "its gradient has unit mass: cannot vanish",
-    "prior": "all rows may match, given pairs preferred",
-    "embed_normalization": "shrinking all features gains nothing",
-    "reg": "smallest cost differences that count",
-    "tau_src": "how dearly a source row stays unmatched",
-    "tau_tgt": "how dearly a target row stays unmatched",
-    "lambda_ot_schedule": "it would overrule the automatic weight",
-    "reg_schedule": "it would overrule reg",
-    "target_mass": "the strengths give the mass by themselves",
+    "lambda_ot": "keeps its gradient share at 0.1",
+    "target_grad_share": "felt, but not drowning the cloning",
+    "cost_normalization": "term over its mean: units cancel",
+    "objective": "unit gradient mass: cannot vanish",
+    "prior": "any rows may match, pairs preferred",
+    "embed_normalization": "shrinking features gains nothing",
+    "reg": "softness of the plan",
+    "tau_src": "price of an unmatched source row",
+    "tau_tgt": "price of an unmatched target row",
+    "lambda_ot_schedule": "would overrule the automatic weight",
+    "reg_schedule": "would overrule reg",
+    "target_mass": "the strengths give the mass",
 }
 """What each proposed setting is for, in a few words."""
 
@@ -108,16 +108,32 @@ def _verdict(config: LossConfig, raw: Mapping[str, Tensor], gradient: GradientSh
     verdict = judge(config, raw)
     name = "the automatic lambda_ot" if gradient.automatic else f"lambda_ot = {gradient.weight:g}"
     told = f"At {name} the transport makes {percent(gradient.share)} of the encoder gradient"
+    typical = config.objective != "energy" and verdict.log_mass < math.log(DEAD_MASS)
+    reason = verdict.reason
+    if typical and verdict.state == "alive":  # a few pairs that cost nothing make the mean, not the typical batch
+        reason = f"{_typical(config, raw, verdict.log_mass)} {reason}"
     if not any(term.weight_embed * term.term_weight > 0.0 and not term.detach_cost_grad for term in config.features):
         useless = "No term compares learned encodings with a gradient (weight_embed), so the encoder learns nothing."
-        return "dead", verdict.mass, f"{useless} {verdict.reason}"
-    if verdict.state == "dead":
-        return "dead", verdict.mass, f"{verdict.reason} {told}."
+        return "dead", verdict.mass, f"{useless} {reason}"
+    if typical or verdict.state == "dead":
+        return "dead", verdict.mass, f"{reason} {told}."
     if gradient.share < DEAD_SHARE:
-        return "dead", verdict.mass, f"{told}, under {DEAD_SHARE:.0%}: training does not feel it. {verdict.reason}"
+        return "dead", verdict.mass, f"{told}, under {DEAD_SHARE:.0%}: training does not feel it. {reason}"
     if gradient.share > EATING_SHARE:
-        return "eating", verdict.mass, f"{told}, over {EATING_SHARE:.0%}: it drowns the cloning. {verdict.reason}"
-    return "alive", verdict.mass, f"{told}. {verdict.reason}"
+        return "eating", verdict.mass, f"{told}, over {EATING_SHARE:.0%}: it drowns the cloning. {reason}"
+    return "alive", verdict.mass, f"{told}. {reason}"
+
+
+def _typical(config: LossConfig, raw: Mapping[str, Tensor], log_mass: float) -> str:
+    """Return why the median batch transports nothing although the mean over batches is larger."""
+    worst = max(describe_terms(config, raw), key=lambda term: term.share)
+    part = worst.share * float(combine_terms(config, raw).mean())
+    strength = config.reg + (config.tau_src or math.inf) + (config.tau_tgt or math.inf)
+    return (
+        f"The median mass is 1e{log_mass / math.log(10.0):.1f}: term {worst.name!r} costs {part:.3g} on average, "
+        f"{part / strength:.3g} times reg + tau_src + tau_tgt; only a few pairs that happen to cost almost nothing "
+        "are transported."
+    )
 
 
 def _ot_settings(gradient: GradientShares, proposed_share: float) -> dict[str, Any]:
