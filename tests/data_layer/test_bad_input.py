@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from otpilot.data.domains import open_domains
-from otpilot.data.pairs import make_sampler, make_table
+from otpilot.data.pairs import make_samplers, make_table
 from otpilot.errors import DatasetError, MissingFileError, PairingError
 from otpilot.pairing.storage import load_table, save_table
 
@@ -88,13 +88,13 @@ def test_table_of_other_data(load, world):
     config = load(**{"ot.src_root": str(world.target)})
     domains = open_domains(config)
     with pytest.raises(PairingError, match=r"pairs\.npz was made for another source dataset"):
-        make_sampler(config, domains)
+        make_samplers(config, domains)
 
 
 def test_missing_table(load):
     config = load(**{"ot.pair_info_path": "/nowhere.npz"})
     with pytest.raises(MissingFileError, match=r"/nowhere\.npz"):
-        make_sampler(config, open_domains(config))
+        make_samplers(config, open_domains(config))
 
 
 def test_json_table_with_frames_beyond_the_episode(load, tmp_path):
@@ -102,7 +102,7 @@ def test_json_table_with_frames_beyond_the_episode(load, tmp_path):
     (tmp_path / "pairs.json").write_text(json.dumps(pairing))
     config = load(**{"ot.pair_info_path": str(tmp_path / "pairs.json")})
     with pytest.raises(PairingError, match=r"pairs\.json.*5000"):
-        make_sampler(config, open_domains(config))
+        make_samplers(config, open_domains(config))
 
 
 def test_unknown_key_to_align(world):

@@ -4,12 +4,13 @@ import torch
 
 from otpilot.data.batches import BatchStream, make_loader
 from otpilot.data.domains import open_domains
-from otpilot.data.pairs import make_sampler
+from otpilot.data.pairs import make_samplers
+from otpilot.sim.record import record
 
 
 def stream_of(config):
     domains = open_domains(config)
-    return BatchStream(config, domains, make_sampler(config, domains)), domains
+    return BatchStream(config, domains, make_samplers(config, domains)), domains
 
 
 def equal(one, two):
@@ -26,7 +27,9 @@ def test_shared_rows_pair_target_with_source(load):
     assert rows.cloning == len(batch.rows["index"]) == 4
     assert rows.is_source[rows.pair_src].all()
     assert not rows.is_source[rows.pair_tgt].any()
-    drawn = make_sampler(load(name="again"), domains).draw(3, target_rows=batch.rows["index"][rows.pair_tgt].numpy())
+    drawn = make_samplers(load(name="again"), domains)["source"].draw(
+        3, target_rows=batch.rows["index"][rows.pair_tgt].numpy()
+    )
     assert batch.rows["index"][rows.pair_src].tolist() == drawn.source_rows.tolist()
 
 
@@ -75,7 +78,7 @@ def test_ranks_draw_different_rows(load):
     config = load()
     domains = open_domains(config)
     first, second = (
-        BatchStream(config, domains, make_sampler(config, domains, rank=rank, world_size=2), rank=rank, world_size=2)
+        BatchStream(config, domains, make_samplers(config, domains, rank=rank, world_size=2), rank=rank, world_size=2)
         for rank in (0, 1)
     )
     seen = []
@@ -94,3 +97,48 @@ def test_statistics_are_those_asked_for(load, stats):
     }
     mean["shared"] = torch.cat([d.reader.column("action") for d in (domains.target, domains.source)]).mean(0).numpy()
     np.testing.assert_allclose(domains.stats["action"]["mean"], mean[stats], rtol=1e-4)
+
+
+def test_further_sources_share_the_source_rows_by_weight(load, world, tmp_path):
+    further = record(tmp_path / "more", domain="target_far", region="full", episodes=4, seed=5, image_size=32)
+    more = [{"repo_id": "test/more", "root": str(further), "weight": 3.0}]
+    config = load(batch_size=8, **{"ot.more_sources": more, "ot.bc_src_weight": 0.75, "ot.src_weight": 1.0})
+    stream, domains = stream_of(config)
+    assert [source.name for source in domains.sources] == ["source", "source_2"]
+    counts = {"target": 0, "source": 0, "source_2": 0}
+    for step in range(40):
+        parts = stream._cloning_parts(step)
+        assert sum(len(part.frames) for part in parts) == 8
+        for part in parts:
+            counts[part.domain.name] += len(part.frames)
+        assert parts[2].partners == 0  # it has no pair table: behaviour cloning only
+        batch = stream[step]
+        assert len(batch.map.pair_src) == min(len(parts[0].frames), len(parts[1].frames))
+        assert batch.map.is_source.sum() == 6
+    assert counts == {"target": 80, "source": 60, "source_2": 180}
+
+
+def test_two_paired_sources_share_the_pairs(load, world, tmp_path):
+    more = [{"repo_id": "test/source", "root": str(world.source), "pair_info_path": str(world.pairs)}]
+    for rows in ("shared", "separate"):
+        stream, domains = stream_of(load(name=rows, batch_size=8, **{"ot.more_sources": more, "ot.rows": rows}))
+        batch = stream[1]
+        assert len(batch.map.pair_src) == len(batch.map.pair_tgt) == 4
+        assert batch.map.is_source[batch.map.pair_src].all()
+        assert not batch.map.is_source[batch.map.pair_tgt].any()
+        # two samplers, two streams
+        draws = [
+            sampler.draw(0, 6).source_rows.tolist()
+            for sampler in make_samplers(load(name=rows + "2", **{"ot.more_sources": more}), domains).values()
+        ]
+        assert draws[0] != draws[1]
+
+
+def test_every_domain_by_its_own_statistics(load):
+    domains = open_domains(load(**{"ot.stats": "per_domain"}))
+    np.testing.assert_allclose(
+        domains.stats["action"]["mean"], domains.target.reader.column("action").mean(0), rtol=1e-4
+    )
+    np.testing.assert_allclose(
+        domains.source_stats["action"]["mean"], domains.source.reader.column("action").mean(0), rtol=1e-4
+    )

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otpilot.data.mixing import EpochOrder, rows_before, source_share
+from otpilot.data.mixing import EpochOrder, Rotation, rows_before, source_share
 from otpilot.errors import ConfigError
 
 
@@ -47,3 +47,16 @@ def test_share_by_weight_and_by_size():
     assert source_share(0.9, source_frames=1000, target_frames=10, by_size=True) == pytest.approx(0.9)
     # without normalisation each frame of a domain counts by its domain's weight
     assert source_share(0.5, source_frames=300, target_frames=100, by_size=False) == pytest.approx(0.75)
+
+
+@given(st.lists(st.floats(0.05, 1.0), min_size=1, max_size=4), st.lists(st.integers(0, 40), min_size=1, max_size=60))
+def test_a_rotation_deals_by_weight_wherever_it_is_cut(weights, counts):
+    rotation = Rotation(weights)
+    shares = np.asarray(weights) / sum(weights)
+    place = 0
+    for count in counts:
+        dealt = rotation.before(place + count) - rotation.before(place)
+        assert dealt.sum() == count
+        assert dealt.min() >= 0
+        place += count
+        assert np.abs(rotation.before(place) - place * shares).max() < len(weights) + place / 1000

@@ -14,7 +14,7 @@ from lerobot.utils.random_utils import set_seed
 from otpilot.config.schema import load_config
 from otpilot.data.batches import BatchStream
 from otpilot.data.domains import open_domains
-from otpilot.data.pairs import make_sampler
+from otpilot.data.pairs import make_samplers
 from otpilot.errors import ConfigError, TrainingError
 from otpilot.runs.paths import RunPaths
 from otpilot.runs.reader import read_config, read_metrics, read_outcome
@@ -98,7 +98,7 @@ def test_resuming_a_finished_run_says_what_to_do(four_steps):
 def test_weight_zero_equals_lerobots_own_training_on_the_same_batches(load):
     config = load(**{"ot.lambda_ot": 0.0})
     domains = open_domains(config)
-    stream = BatchStream(config, domains, make_sampler(config, domains))
+    stream = BatchStream(config, domains, make_samplers(config, domains))
     set_seed(config.seed)
     theirs = copy.deepcopy(config)
     policy = make_policy(cfg=theirs.policy, ds_meta=domains.target.reader.meta)

@@ -13,7 +13,8 @@ Objective = Literal["plan_cost", "uot", "energy"]
 Prior = Literal["product", "diagonal", "mixed"]
 Method = Literal["ot", "none", "paired", "energy_distance", "mmd", "coral"]
 Rows = Literal["shared", "separate"]
-Stats = Literal["shared", "target", "source"]
+Stats = Literal["shared", "target", "source", "per_domain"]
+Weighting = Literal["exp", "logistic"]
 ScheduleType = Literal["constant", "linear", "cosine"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -24,7 +25,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "prior": ("product", "diagonal", "mixed"),
     "method": ("ot", "none", "paired", "energy_distance", "mmd", "coral"),
     "rows": ("shared", "separate"),
-    "stats": ("shared", "target", "source"),
+    "stats": ("shared", "target", "source", "per_domain"),
+    "weighting": ("exp", "logistic"),
     "type": ("constant", "linear", "cosine"),
 }
 
@@ -198,13 +200,30 @@ class HealthConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """A further source dataset; without `pair_info_path` its rows serve behaviour cloning only."""
+
+    repo_id: str
+    root: str | None = None
+    episodes: list[int] | None = None
+    pair_info_path: str | None = None
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the weight."""
+        check_number(f"ot.more_sources[{self.repo_id}]", "weight", self.weight, open_low=True)
+
+
+@dataclass(frozen=True, kw_only=True)
 class OTConfig:
     """Optimal-transport co-training: the source dataset, the pairs, the weight and the loss.
 
     `lambda_ot` is a number or "auto"; auto keeps the transport's share of the encoder gradient at
     `target_grad_share` of behaviour cloning's. `batch_ratio` is pair rows over batch_size (rows = separate).
     `bc_src_weight` is the source's share of the behaviour-cloning rows; unless `normalize_bc_weights_by_ds_size`,
-    both weights are first multiplied by the size of their dataset. `stats` says whose statistics normalise both.
+    both weights are first multiplied by the size of their dataset. `stats` says whose statistics normalise the rows:
+    one set for all (shared: of all datasets together), or per_domain, each domain by its own (the saved policy then
+    carries the target's). Further sources share the source rows with the first in proportion to their weights.
     """
 
     enable: bool = True
@@ -213,6 +232,8 @@ class OTConfig:
     src_root: str | None = None
     src_episodes: list[int] | None = None
     pair_info_path: str | None = None
+    src_weight: float = 1.0
+    more_sources: tuple[SourceConfig, ...] = ()
     rows: Rows = "shared"
     batch_ratio: float = 0.5
     bc_src_weight: float = 0.5
@@ -227,6 +248,8 @@ class OTConfig:
     window_size: int = 0
     no_window: bool = False
     sharpness: float = 0.0
+    weighting: Weighting = "exp"
+    cutoff_quantile: float = 0.5
     topk_src_episodes: int | None = None
     base_index_src: int = 0
     base_index_tgt: int = 0
@@ -238,6 +261,9 @@ class OTConfig:
         check_choice("ot", "method", self.method)
         check_choice("ot", "rows", self.rows)
         check_choice("ot", "stats", self.stats)
+        check_choice("ot", "weighting", self.weighting)
+        check_number("ot", "cutoff_quantile", self.cutoff_quantile, high=1.0)
+        check_number("ot", "src_weight", self.src_weight, open_low=True)
         if isinstance(self.lambda_ot, str):
             if self.lambda_ot != "auto":
                 raise ConfigError(f"ot.lambda_ot is {self.lambda_ot!r}; allowed: a number >= 0, or 'auto'.")

@@ -1,5 +1,6 @@
 """The stream of training batches: source, target and pair rows in one stack, with a map of what each row is for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from otpilot.config.schema import TrainConfig
 from otpilot.data.domains import Domain, Domains
-from otpilot.data.mixing import EpochOrder, RowMap, rows_before, source_share
-from otpilot.errors import ConfigError
+from otpilot.data.mixing import EpochOrder, Rotation, RowMap, rows_before, source_share
 from otpilot.pairing.sampler import PairSampler
 
-SOURCE, TARGET = 1, 0
+Rows = NDArray[np.int64]
+TARGET_STREAM = 0  # sources are streams 1, 2, ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,88 +26,129 @@ class Batch:
     map: RowMap
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """Rows of one domain in a batch; the first `partners` of a source's rows match target rows in order."""
+
+    domain: Domain
+    frames: Rows
+    partners: int = 0
+
+
 class BatchStream(Dataset[Batch]):
     """Batch number k of training, for any k >= 0, as a pure function of (config seed, rank, k).
 
     A DataLoader with `batch_size=None` and `sampler=range(start, stop)` reads it, with any number of workers.
+
+    Args:
+        config: The validated config.
+        domains: The opened datasets.
+        samplers: The pair sampler of each source that has one, by the source's name.
+        rank: Number of this process.
+        world_size: Number of processes.
     """
 
     def __init__(
-        self, config: TrainConfig, domains: Domains, pairs: PairSampler | None, *, rank: int = 0, world_size: int = 1
+        self,
+        config: TrainConfig,
+        domains: Domains,
+        samplers: Mapping[str, PairSampler],
+        *,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         ot = config.ot
         self._domains = domains
-        self._pairs = pairs
+        self._samplers = samplers
         self._rank, self._world_size = rank, world_size
         self._batch_size = config.batch_size
-        self._shared = ot.rows == "shared"
-        self._extra_pairs = 0 if pairs is None or self._shared else max(1, round(ot.batch_ratio * config.batch_size))
+        self._extra_pairs = (
+            max(1, round(ot.batch_ratio * config.batch_size)) if samplers and ot.rows == "separate" else 0
+        )
+        self._seed = config.seed or 0
+        self._augments = config.dataset.image_transforms.enable
         drop = getattr(config.policy, "drop_n_last_frames", 0)
-        seed = config.seed or 0
-        self._seed = seed
-        target_frames = domains.target.frames(domains.target.train_episodes, drop)
-        self._target = EpochOrder(target_frames, (seed, TARGET))
-        self._source: EpochOrder | None = None
+        frames = [domain.frames(domain.train_episodes, drop) for domain in (domains.target, *domains.sources)]
+        orders = [EpochOrder(places, (self._seed, stream)) for stream, places in enumerate(frames)]
+        self._target, self._sources = orders[TARGET_STREAM], orders[TARGET_STREAM + 1 :]
         self._share = 0.0
-        if domains.source is not None:
-            source_frames = domains.source.frames(domains.source.train_episodes, drop)
-            self._source = EpochOrder(source_frames, (seed, SOURCE))
+        if domains.sources:
             self._share = source_share(
                 ot.bc_src_weight,
-                source_frames=len(source_frames),
-                target_frames=len(target_frames),
+                source_frames=sum(len(places) for places in frames[1:]),
+                target_frames=len(frames[TARGET_STREAM]),
                 by_size=ot.normalize_bc_weights_by_ds_size,
             )
-        self._augments = config.dataset.image_transforms.enable
+            self._rotation = Rotation([source.weight for source in domains.sources])
+            paired = [source.weight for source in domains.sources if source.name in samplers]
+            self._pair_rotation = Rotation(paired) if paired else None
 
     def __getitem__(self, step: int) -> Batch:
         """Return batch number `step`."""
-        source, target, pairs = self._indices(step)
-        parts = [(self._domains.target, target)]
-        if self._domains.source is not None:
-            parts.append((self._domains.source, source))
-        cloning = len(target) + len(source)
-        pair_tgt, pair_src = np.arange(len(pairs[0])), len(target) + np.arange(len(pairs[0]))
+        parts = self._cloning_parts(step)
+        cloning = sum(len(part.frames) for part in parts)
         if self._extra_pairs:
-            parts += [(self._domains.target, pairs[0]), (self._required_source(), pairs[1])]
-            pair_tgt, pair_src = cloning + pair_tgt, cloning + self._extra_pairs + np.arange(self._extra_pairs)
-        rows = self._read(step, [(domain, places) for domain, places in parts if len(places)])
+            parts += self._pair_parts(step)
+        rows = self._read(step, [part for part in parts if len(part.frames)])
         if self._extra_pairs and "action_is_pad" in rows:
             rows["action_is_pad"][cloning:] = True  # pair rows are encoded, but not cloned
-        is_source = np.concatenate([np.full(len(places), domain.name == "source") for domain, places in parts])
-        return Batch(rows=rows, map=RowMap(cloning=cloning, pair_src=pair_src, pair_tgt=pair_tgt, is_source=is_source))
+        return Batch(rows=rows, map=self._map(parts, cloning))
 
-    def _indices(
-        self, step: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Return the frames of a batch: source cloning rows, target cloning rows, (target, source) of the pairs."""
+    def _cloning_parts(self, step: int) -> list[_Part]:
+        """Return target rows, then the rows of each source; shared pairs are the first rows of both."""
         turn = step * self._world_size + self._rank
         before = rows_before(turn, batch_size=self._batch_size, share=self._share)
-        count = rows_before(turn + 1, batch_size=self._batch_size, share=self._share) - before
-        target = self._target.rows(turn * self._batch_size - before, self._batch_size - count)
-        source = self._source.rows(before, count) if self._source is not None else np.empty(0, dtype=np.int64)
-        none = np.empty(0, dtype=np.int64)
-        if self._pairs is None:
-            return source, target, (none, none)
-        if self._extra_pairs:
-            drawn = self._pairs.draw(step, self._extra_pairs)
-            return source, target, (drawn.target_rows, drawn.source_rows)
-        paired = target[: min(len(source), len(target))]
-        drawn = self._pairs.draw(step, target_rows=paired)
-        # The first source rows are the partners of the first target rows; the rest are drawn as for plain cloning.
-        return np.concatenate([drawn.source_rows, source[len(paired) :]]), target, (paired, drawn.source_rows)
+        behind = rows_before(turn + 1, batch_size=self._batch_size, share=self._share)
+        target = self._target.rows(turn * self._batch_size - before, self._batch_size - (behind - before))
+        parts = [_Part(domain=self._domains.target, frames=target)]
+        paired = 0
+        for number, source in enumerate(self._domains.sources):
+            first = int(self._rotation.before(before)[number])
+            frames = self._sources[number].rows(first, int(self._rotation.before(behind)[number]) - first)
+            sampler = self._samplers.get(source.name) if not self._extra_pairs else None
+            partners = min(len(frames), len(target) - paired) if sampler is not None else 0
+            if sampler is not None and partners:
+                drawn = sampler.draw(step, target_rows=target[paired : paired + partners])
+                frames = np.concatenate([drawn.source_rows, frames[partners:]])
+            parts.append(_Part(domain=source, frames=frames, partners=partners))
+            paired += partners
+        return parts
 
-    def _read(self, step: int, parts: list[tuple[Domain, NDArray[np.int64]]]) -> dict[str, Any]:
+    def _pair_parts(self, step: int) -> list[_Part]:
+        """Return extra pairs: the target rows of all, then the source rows of each source, in the same order."""
+        assert self._pair_rotation is not None
+        turn = step * self._world_size + self._rank
+        counts = self._pair_rotation.before((turn + 1) * self._extra_pairs) - self._pair_rotation.before(
+            turn * self._extra_pairs
+        )
+        targets, sources = [], []
+        paired = [source for source in self._domains.sources if source.name in self._samplers]
+        for source, count in zip(paired, counts.tolist(), strict=True):
+            drawn = self._samplers[source.name].draw(step, count)
+            targets.append(drawn.target_rows)
+            sources.append(_Part(domain=source, frames=drawn.source_rows, partners=count))
+        return [_Part(domain=self._domains.target, frames=np.concatenate(targets)), *sources]
+
+    def _map(self, parts: list[_Part], cloning: int) -> RowMap:
+        """Return where the matched rows are: target rows are matched from the front of their (last) block."""
+        starts = np.cumsum([0, *(len(part.frames) for part in parts)])[:-1]
+        matched = [start + np.arange(part.partners) for start, part in zip(starts, parts, strict=True) if part.partners]
+        pair_src = np.concatenate(matched) if matched else np.empty(0, dtype=np.int64)
+        first = cloning if self._extra_pairs else 0
+        is_source = [np.full(len(part.frames), part.domain is not self._domains.target) for part in parts]
+        return RowMap(
+            cloning=cloning,
+            pair_src=pair_src,
+            pair_tgt=first + np.arange(len(pair_src)),
+            is_source=np.concatenate(is_source),
+        )
+
+    def _read(self, step: int, parts: list[_Part]) -> dict[str, Any]:
         if not self._augments:
-            return _stack([domain.reader.rows(places) for domain, places in parts])
+            return _stack([part.domain.reader.rows(part.frames) for part in parts])
         with torch.random.fork_rng(devices=[]):  # augmentation draws belong to the batch, not to the process
             torch.manual_seed(np.random.SeedSequence([self._seed, self._rank, step]).generate_state(1)[0])
-            return _stack([domain.reader.rows(places) for domain, places in parts])
-
-    def _required_source(self) -> Domain:
-        if self._domains.source is None:
-            raise ConfigError("Pair rows need a source dataset; set ot.src_root.")
-        return self._domains.source
+            return _stack([part.domain.reader.rows(part.frames) for part in parts])
 
 
 def make_loader(config: TrainConfig, stream: BatchStream, *, start: int) -> DataLoader[Batch]:

@@ -14,6 +14,7 @@ from lerobot.transforms import ImageTransforms
 from lerobot.utils.constants import HF_LEROBOT_HOME, IMAGENET_STATS
 from numpy.typing import NDArray
 
+from otpilot.config.ot import SourceConfig
 from otpilot.config.schema import TrainConfig
 from otpilot.data.frames import FrameReader
 from otpilot.errors import DatasetError
@@ -21,13 +22,18 @@ from otpilot.errors import DatasetError
 
 @dataclass(frozen=True, kw_only=True)
 class Domain:
-    """One dataset as training sees it: its reader, and which episodes train and which are held out."""
+    """One dataset as training sees it: its reader, which episodes train and which are held out.
+
+    `weight` is a source's part of the source rows relative to other sources; `pair_info_path` its pair table.
+    """
 
     name: str
     repo_id: str
     reader: FrameReader
     train_episodes: tuple[int, ...]
     eval_episodes: tuple[int, ...]
+    weight: float = 1.0
+    pair_info_path: str | None = None
 
     def frames(self, episodes: tuple[int, ...], drop_last: int = 0) -> NDArray[np.int64]:
         """Return the absolute indices of all frames of some episodes, without the last `drop_last` of each."""
@@ -41,11 +47,20 @@ class Domain:
 
 @dataclass(frozen=True, kw_only=True)
 class Domains:
-    """The target domain, the source domain if there is one, and the statistics that normalise both."""
+    """The target domain, the sources if there are any, and the statistics that normalise them.
+
+    `stats` normalise every row, or with `source_stats` those of the target alone, and these the source rows.
+    """
 
     target: Domain
-    source: Domain | None
+    sources: tuple[Domain, ...]
     stats: dict[str, Any]
+    source_stats: dict[str, Any] | None = None
+
+    @property
+    def source(self) -> Domain | None:
+        """The first source, if there is one."""
+        return self.sources[0] if self.sources else None
 
 
 def open_domains(config: TrainConfig) -> Domains:
@@ -56,17 +71,34 @@ def open_domains(config: TrainConfig) -> Domains:
     """
     dataset = config.dataset
     target_root = check_dataset_folder("dataset.root", dataset.root, dataset.repo_id)
-    source_root = None
-    if config.ot.enable:
-        source_root = check_dataset_folder("ot.src_root", config.ot.src_root, config.ot.src_repo_id)
-        check_compatible(target_root, source_root)
     check_numbers_of_episodes(target_root, dataset.episodes, "dataset.episodes")
-    target = _open(config, "target", dataset.repo_id, target_root, dataset.episodes)
-    source = None
-    if source_root is not None:
-        check_numbers_of_episodes(source_root, config.ot.src_episodes, "ot.src_episodes")
-        source = _open(config, "source", config.ot.src_repo_id, source_root, config.ot.src_episodes)
-    return Domains(target=target, source=source, stats=_statistics(config, target, source))
+    roots = []
+    for setting, wanted in _wanted_sources(config):
+        roots.append(check_dataset_folder(f"{setting}root", wanted.root, wanted.repo_id))
+        check_compatible(target_root, roots[-1])
+        check_numbers_of_episodes(roots[-1], wanted.episodes, f"{setting}episodes")
+    target = _open(config, "target", SourceConfig(repo_id=dataset.repo_id, episodes=dataset.episodes), target_root)
+    sources = tuple(
+        _open(config, "source" if number == 0 else f"source_{number + 1}", wanted, root)
+        for number, ((_, wanted), root) in enumerate(zip(_wanted_sources(config), roots, strict=True))
+    )
+    stats, source_stats = _statistics(config, target, sources)
+    return Domains(target=target, sources=sources, stats=stats, source_stats=source_stats)
+
+
+def _wanted_sources(config: TrainConfig) -> list[tuple[str, SourceConfig]]:
+    """Return the setting's prefix and the description of each source dataset."""
+    ot = config.ot
+    if not ot.enable:
+        return []
+    first = SourceConfig(
+        repo_id=ot.src_repo_id,
+        root=ot.src_root,
+        episodes=ot.src_episodes,
+        pair_info_path=ot.pair_info_path,
+        weight=ot.src_weight,
+    )
+    return [("ot.src_", first)] + [(f"ot.more_sources.{i}.", source) for i, source in enumerate(ot.more_sources)]
 
 
 def check_dataset_folder(setting: str, root: str | Path | None, repo_id: str) -> Path:
@@ -163,9 +195,9 @@ def _shapes(info: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _open(config: TrainConfig, name: str, repo_id: str, root: Path, episodes: list[int] | None) -> Domain:
+def _open(config: TrainConfig, name: str, wanted: SourceConfig, root: Path) -> Domain:
     dataset = LeRobotDataset(
-        repo_id or root.name,
+        wanted.repo_id or root.name,
         root=root,
         video_backend=config.dataset.video_backend,
         return_uint8=True,
@@ -180,25 +212,39 @@ def _open(config: TrainConfig, name: str, repo_id: str, root: Path, episodes: li
         cache_bytes=int(config.frame_cache_gb * 2**30),
         image_transforms=ImageTransforms(transforms) if transforms.enable else None,
     )
-    chosen = list(range(dataset.meta.total_episodes)) if episodes is None else sorted(episodes)
+    chosen = list(range(dataset.meta.total_episodes)) if wanted.episodes is None else sorted(wanted.episodes)
     train, evaluation = held_out(chosen, dataset.meta.episodes["tasks"], config.dataset.eval_split)
     if not train:
         raise DatasetError(
             f"dataset.eval_split = {config.dataset.eval_split} leaves no episode of {root} to train on "
             f"({len(chosen)} in all); lower it, or record more."
         )
-    return Domain(name=name, repo_id=repo_id, reader=reader, train_episodes=train, eval_episodes=evaluation)
+    return Domain(
+        name=name,
+        repo_id=wanted.repo_id,
+        reader=reader,
+        train_episodes=train,
+        eval_episodes=evaluation,
+        weight=wanted.weight,
+        pair_info_path=wanted.pair_info_path,
+    )
 
 
-def _statistics(config: TrainConfig, target: Domain, source: Domain | None) -> dict[str, Any]:
-    """Return the statistics that `ot.stats` asks for, with ImageNet's for the cameras if the config wants them."""
-    if source is None or config.ot.stats == "target":
-        stats = target.reader.meta.stats
-    elif config.ot.stats == "source":
-        stats = source.reader.meta.stats
-    else:
-        stats = aggregate_stats([target.reader.meta.stats, source.reader.meta.stats])
-    stats = {key: dict(value) for key, value in stats.items()}
+def _statistics(
+    config: TrainConfig, target: Domain, sources: tuple[Domain, ...]
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return the statistics that `ot.stats` asks for, and those of the sources where they have their own."""
+    ours = [target.reader.meta.stats]
+    theirs = [source.reader.meta.stats for source in sources]
+    choice = config.ot.stats if sources else "target"
+    if choice == "per_domain":
+        return _complete(config, target, ours), _complete(config, target, theirs)
+    return _complete(config, target, {"target": ours, "source": theirs, "shared": ours + theirs}[choice]), None
+
+
+def _complete(config: TrainConfig, target: Domain, parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the statistics of several datasets together, with ImageNet's for the cameras if the config wants them."""
+    stats = {key: dict(value) for key, value in (aggregate_stats(parts) if len(parts) > 1 else parts[0]).items()}
     if config.dataset.use_imagenet_stats:
         for camera in target.reader.meta.camera_keys:
             stats[camera] |= {name: np.asarray(value, dtype=np.float32) for name, value in IMAGENET_STATS.items()}

@@ -1,5 +1,6 @@
 """Which rows make up batch number k: a pure function of the seed and k, so that resuming needs no state."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,3 +67,29 @@ def source_share(weight: float, *, source_frames: int, target_frames: int, by_si
 def rows_before(step: int, *, batch_size: int, share: float) -> int:
     """Return how many source rows the batches before `step` hold; exact in the long run, off by less than one row."""
     return int(np.floor(step * batch_size * share + 1e-9))
+
+
+class Rotation:
+    """Deals the places of one stream out to several datasets in proportion to their weights, by a repeating pattern.
+
+    Within the pattern the next place goes to whoever is furthest behind its share, so that any stretch is mixed.
+
+    Args:
+        weights: One positive weight for each dataset.
+        period: Length of the pattern; shares are exact to 1 / period.
+    """
+
+    def __init__(self, weights: Sequence[float], period: int = 1000) -> None:
+        shares = np.asarray(weights, dtype=np.float64) / np.sum(weights)
+        counts = np.zeros((period + 1, len(shares)), dtype=np.int64)
+        for place in range(period):
+            counts[place + 1] = counts[place]
+            counts[place + 1, np.argmax(shares * (place + 1) - counts[place])] += 1
+        self._counts = counts
+        self._period = period
+
+    def before(self, place: int) -> NDArray[np.int64]:
+        """Return how many of the first `place` places each dataset has."""
+        turns, rest = divmod(place, self._period)
+        counts: NDArray[np.int64] = turns * self._counts[-1] + self._counts[rest]
+        return counts

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from otpilot.config.schema import TrainConfig
 from otpilot.data.domains import Domain, Domains, check_compatible, check_dataset_folder
 from otpilot.data.frames import read_column
-from otpilot.errors import DatasetError, PairingError, closest
+from otpilot.errors import ConfigError, DatasetError, closest
 from otpilot.pairing.dtw import DTWOptions, align_all
 from otpilot.pairing.features import joint_zscore
 from otpilot.pairing.fingerprint import DatasetFingerprint
@@ -59,14 +59,15 @@ def make_table(
     )
 
 
-def load_pairs(path: Path, domains: Domains, *, base_index_src: int = 0, base_index_tgt: int = 0) -> PairTable:
+def load_pairs(
+    path: Path, source: Domain, target: Domain, *, base_index_src: int = 0, base_index_tgt: int = 0
+) -> PairTable:
     """Return the table in a file: ours, or the seeds' pair_info JSON (.json, .json.gz).
 
     Raises:
         MissingFileError: If the file is not there.
         PairingError: If it is damaged, or was made for other datasets.
     """
-    source, target = _required_source(domains), domains.target
     if path.name.endswith((".json", ".json.gz")):
         return import_pair_info(
             path,
@@ -82,21 +83,46 @@ def load_pairs(path: Path, domains: Domains, *, base_index_src: int = 0, base_in
     return table
 
 
-def make_sampler(config: TrainConfig, domains: Domains, *, rank: int = 0, world_size: int = 1) -> PairSampler:
-    """Return the pair sampler that a config asks for; held-out episodes of either domain are never drawn.
+def make_samplers(
+    config: TrainConfig, domains: Domains, *, rank: int = 0, world_size: int = 1
+) -> dict[str, PairSampler]:
+    """Return the pair sampler of each source that has a table, by the source's name; none where no pairs are needed.
+
+    Held-out episodes of either domain are never drawn.
 
     Raises:
-        MissingFileError: If the pair file is not there.
-        PairingError: If it is damaged, or was made for other datasets.
+        ConfigError: If pairs are needed and no source has a table.
+        MissingFileError: If a pair file is not there.
+        PairingError: If one is damaged, or was made for other datasets.
     """
-    ot, source = config.ot, _required_source(domains)
+    ot = config.ot
+    needless = ot.rows == "separate" and ot.lambda_ot == 0
+    if not ot.enable or ot.method == "none" or needless:
+        return {}
+    paired = [source for source in domains.sources if source.pair_info_path]
+    if not paired:
+        raise ConfigError("ot.pair_info_path is not set; make a pair table with `otpilot pair` and give its path.")
+    return {
+        source.name: _sampler(config, source, domains.target, rank * len(paired) + number, world_size * len(paired))
+        for number, source in enumerate(paired)
+    }
+
+
+def _sampler(config: TrainConfig, source: Domain, target: Domain, stream: int, streams: int) -> PairSampler:
+    ot = config.ot
     table = load_pairs(
-        Path(str(ot.pair_info_path)), domains, base_index_src=ot.base_index_src, base_index_tgt=ot.base_index_tgt
+        Path(str(source.pair_info_path)),
+        source,
+        target,
+        base_index_src=ot.base_index_src,
+        base_index_tgt=ot.base_index_tgt,
     )
     options = SamplerOptions(
         window_size=ot.window_size,
         no_window=ot.no_window,
         sharpness=ot.sharpness,
+        weighting=ot.weighting,
+        cutoff_quantile=ot.cutoff_quantile,
         topk_src_episodes=ot.topk_src_episodes,
         seed=config.seed or 0,
     )
@@ -104,11 +130,11 @@ def make_sampler(config: TrainConfig, domains: Domains, *, rank: int = 0, world_
         table,
         options,
         source_starts=source.reader.episode_starts,
-        target_starts=domains.target.reader.episode_starts,
+        target_starts=target.reader.episode_starts,
         allowed_src_episodes=source.train_episodes,
-        allowed_tgt_episodes=domains.target.train_episodes,
-        rank=rank,
-        world_size=world_size,
+        allowed_tgt_episodes=target.train_episodes,
+        rank=stream,
+        world_size=streams,
     )
 
 
@@ -139,9 +165,3 @@ def _episodes(dataset: LeRobotDataset, keys: Sequence[str]) -> list[NDArray[np.f
     columns = [read_column(dataset, key).astype(np.float64) for key in keys]
     joined = np.concatenate([column.reshape(len(column), -1) for column in columns], axis=1)
     return np.split(joined, np.cumsum(_lengths(dataset.meta))[:-1])
-
-
-def _required_source(domains: Domains) -> Domain:
-    if domains.source is None:
-        raise PairingError("Pairs need a source dataset; set ot.src_root.")
-    return domains.source

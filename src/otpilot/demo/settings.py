@@ -11,6 +11,7 @@ from otpilot.errors import ConfigError, closest
 SOURCE_EPISODES = 300
 TARGET_EPISODES = 20
 DEFAULT_STEPS = 500
+WINDOW_SIZE, SHARPNESS, TOPK = 2, 1.0, 20  # how pairs are drawn
 CELLS = ("source=source:full", "target_id=target:left", "target_ood=target:right")
 
 METHODS: Mapping[str, str] = {
@@ -142,9 +143,9 @@ def _ot_section(paths: DemoPaths, *, transports: bool) -> dict[str, Any]:
         "pair_info_path": str(paths.pairs),
         "bc_src_weight": 0.625,  # 10 of 16 rows
         "lambda_ot": "auto" if transports else 0.0,
-        "window_size": 2,
-        "sharpness": 1.0,
-        "topk_src_episodes": 20,
+        "window_size": WINDOW_SIZE,
+        "sharpness": SHARPNESS,
+        "topk_src_episodes": TOPK,
         "loss_config": {
             "features": [
                 {

@@ -7,8 +7,17 @@ import numpy as np
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from numpy.typing import NDArray
 
-from otpilot.demo.settings import CELLS, METHODS, SOURCE_EPISODES, TARGET_EPISODES, DemoPaths
-from otpilot.pairing.sampler import PairSampler
+from otpilot.demo.settings import (
+    CELLS,
+    METHODS,
+    SHARPNESS,
+    SOURCE_EPISODES,
+    TARGET_EPISODES,
+    TOPK,
+    WINDOW_SIZE,
+    DemoPaths,
+)
+from otpilot.pairing.sampler import PairSampler, SamplerOptions
 from otpilot.pairing.storage import load_table
 from otpilot.report.figures import filmstrip, frames_grid, pairs_figure, plan_figure
 from otpilot.report.result import Chart, Curve, MethodResult, Picture, Report, SuccessRate, compare
@@ -105,10 +114,11 @@ def _pictures(paths: DemoPaths, methods: Sequence[str]) -> Iterator[Picture]:
         caption="The first episode of each: other colours, another camera pose, stripes, noise.",
         png=frames_grid(rows, scale=2),
     )
-    drawn = PairSampler(load_table(paths.pairs)).draw(0, 6)
+    options = SamplerOptions(window_size=WINDOW_SIZE, sharpness=SHARPNESS, topk_src_episodes=TOPK)
+    drawn = PairSampler(load_table(paths.pairs), options).draw(0, 6)
     yield Picture(
         title="Matched pairs",
-        caption="Frames matched by dynamic time warping of the robot's state: source on the left, target on the right.",
+        caption="Pairs as training draws them, matched by dynamic time warping of the robot's state.",
         png=pairs_figure(
             _frames(source, drawn.source_rows), _frames(target, drawn.target_rows), [f"pair {i + 1}" for i in range(6)]
         ),

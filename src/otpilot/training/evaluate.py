@@ -1,6 +1,6 @@
 """What a policy is worth: loss on held-out episodes, and success in closed loop."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from otpilot.data.domains import Domain
 from otpilot.report.result import SuccessRate
 from otpilot.sim.env_config import Cell, TabletopEnvConfig
 from otpilot.sim.rollout import RolloutResult, rollout
+from otpilot.training.inputs import InputPipeline
 from otpilot.training.parts import Processor
 
 EVAL_BATCHES = 20
@@ -44,7 +45,7 @@ class OfflineEvaluation:
         self.domain = domain
         self._batches = [frames[places[i : i + batch_size]] for i in range(0, wanted, batch_size)]
 
-    def __call__(self, policy: PreTrainedPolicy, preprocessor: Processor) -> dict[str, float]:
+    def __call__(self, policy: PreTrainedPolicy, inputs: InputPipeline) -> dict[str, float]:
         """Return avg_loss, avg_l1 (where the policy reports it) and n_batches."""
         totals: dict[str, float] = {}
         rows = sum(len(places) for places in self._batches)
@@ -53,7 +54,8 @@ class OfflineEvaluation:
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(0)
             for places in self._batches:
-                loss, info = policy.forward(to_policy_input(self.domain.reader.rows(places), preprocessor))
+                is_source = np.full(len(places), self.domain.name != "target")
+                loss, info = policy.forward(inputs(self.domain.reader.rows(places), is_source))
                 values = {"avg_loss": float(loss)}
                 if info and "l1_loss" in info:
                     values["avg_l1"] = float(info["l1_loss"])
@@ -61,16 +63,6 @@ class OfflineEvaluation:
                     totals[name] = totals.get(name, 0.0) + value * len(places) / rows
         policy.train(was_training)
         return totals | {"n_batches": float(len(self._batches))}
-
-
-def to_policy_input(rows: Mapping[str, Any], preprocessor: Processor) -> dict[str, Any]:
-    """Return collated rows with images as float in [0, 1], normalised and on the policy's device."""
-    scaled = {
-        key: value.float() / 255.0 if isinstance(value, Tensor) and value.dtype == torch.uint8 else value
-        for key, value in rows.items()
-    }
-    batch: dict[str, Any] = preprocessor(scaled)
-    return batch
 
 
 def success_rates(

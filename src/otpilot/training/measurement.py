@@ -14,11 +14,11 @@ from otpilot.config.ot import EmbedNormalization, LossConfig, OTConfig
 from otpilot.config.schema import TrainConfig
 from otpilot.data.batches import BatchStream
 from otpilot.data.domains import open_domains
-from otpilot.data.pairs import make_sampler
+from otpilot.data.pairs import make_samplers
 from otpilot.errors import ConfigError
 from otpilot.report.calibration import GradientShares
-from otpilot.training.evaluate import to_policy_input
-from otpilot.training.parts import build_parts
+from otpilot.training.inputs import InputPipeline
+from otpilot.training.parts import build_parts, make_source_preprocessor
 from otpilot.training.step import CoTrainingLoss
 from otpilot.transport.cost import CostModel, Features
 from otpilot.transport.loss import TransportLoss, TransportResult
@@ -80,9 +80,11 @@ class Measurement:
         self.config = config
         progress("Opening the datasets ...")
         domains = open_domains(config)
-        stream = BatchStream(config, domains, make_sampler(config, domains))
+        stream = BatchStream(config, domains, make_samplers(config, domains))
         progress("Building the policy ...")
         parts = build_parts(config, domains.target.reader.meta, domains.stats)
+        source_preprocessor = make_source_preprocessor(config, domains.source_stats)
+        inputs = InputPipeline(torch.device(config.policy.device), parts.preprocessor, source_preprocessor)
         loss = CoTrainingLoss(parts.policy, _unscheduled(config), horizon=config.horizon)
         loss.check_labels(stream[0].rows)
         self.weight = _weight(config)
@@ -101,7 +103,7 @@ class Measurement:
             batch = stream[number]
             if len(batch.map.pair_src) == 0:
                 continue
-            step = loss(to_policy_input(batch.rows, parts.preprocessor), batch.map, step=number)
+            step = loss(inputs(batch.rows, batch.map.is_source), batch.map, step=number)
             self._collect(loss, step.total, living, number)
         if not self.norms:
             raise ConfigError(

@@ -82,6 +82,14 @@ def _processors(config: TrainConfig, policy: PreTrainedPolicy, stats: dict[str, 
     return made
 
 
+def make_source_preprocessor(config: TrainConfig, stats: dict[str, Any] | None) -> Processor | None:
+    """Return a preprocessor like the policy's own, but with the sources' statistics; None where they have none."""
+    if stats is None:
+        return None
+    made: Processor = make_pre_post_processors(policy_cfg=config.policy, dataset_stats=stats)[0]
+    return made
+
+
 def load_policy(checkpoint: Path, device: str | None = None) -> tuple[PreTrainedPolicy, Processor, Processor]:
     """Return policy, preprocessor and postprocessor of a pretrained_model folder, through LeRobot's own loading."""
     config = PreTrainedConfig.from_pretrained(checkpoint)

@@ -15,18 +15,18 @@ from lerobot.utils.random_utils import set_seed
 from otpilot.config.schema import TrainConfig, encode
 from otpilot.data.batches import Batch, BatchStream, make_loader
 from otpilot.data.domains import Domains, open_domains
-from otpilot.data.pairs import make_sampler
+from otpilot.data.pairs import make_samplers
 from otpilot.errors import ConfigError, TrainingError
-from otpilot.pairing.sampler import PairSampler
 from otpilot.runs.environment import describe_environment
 from otpilot.runs.record import Kind, Outcome
 from otpilot.runs.writer import RunWriter
 from otpilot.sim.env_config import TabletopEnvConfig
 from otpilot.training import checkpoint
 from otpilot.training.artifacts import save_evaluation_films, save_plan
-from otpilot.training.evaluate import OfflineEvaluation, success_rates, to_policy_input
+from otpilot.training.evaluate import OfflineEvaluation, success_rates
+from otpilot.training.inputs import InputPipeline
 from otpilot.training.metrics import Window
-from otpilot.training.parts import Parts, build_parts, make_accelerator
+from otpilot.training.parts import Parts, build_parts, make_accelerator, make_source_preprocessor
 from otpilot.training.process import fuse, keep_freed_memory, set_threads
 from otpilot.training.step import CoTrainingLoss, StepLoss
 from otpilot.training.tracker import Tracker
@@ -69,6 +69,7 @@ class Trainer:
     domains: Domains
     stream: BatchStream
     parts: Parts
+    inputs: InputPipeline
     loss: CoTrainingLoss
     accelerator: Accelerator
     health: HealthMonitor
@@ -86,7 +87,7 @@ class Trainer:
         clock = time.perf_counter()
         for batch in make_loader(self.config, self.stream, start=self.done):
             step = self.done + 1
-            inputs = to_policy_input(batch.rows, self.parts.preprocessor)
+            inputs = self.inputs(batch.rows, batch.map.is_source)
             loaded = time.perf_counter()
             values = self.update(batch, inputs, step)
             self.done = step
@@ -147,14 +148,14 @@ class Trainer:
     def offline(self) -> dict[str, float]:
         """Return the loss on held-out episodes, of the target and per domain."""
         values: dict[str, float] = {}
-        for domain in (self.domains.target, self.domains.source):
-            if domain is None or not domain.eval_episodes:
+        for domain in (self.domains.target, *self.domains.sources):
+            if not domain.eval_episodes:
                 continue
             evaluation = OfflineEvaluation(
                 domain, batch_size=self.config.batch_size, max_samples=self.config.max_eval_samples
             )
             with self.accelerator.autocast():
-                found = evaluation(self.parts.policy, self.parts.preprocessor)
+                found = evaluation(self.parts.policy, self.inputs)
             if domain is self.domains.target:
                 values |= {f"offline_eval/{name}": value for name, value in found.items()}
             values |= {f"offline_eval/{domain.name}/{name}": value for name, value in found.items()}
@@ -196,7 +197,7 @@ class Trainer:
         batch = self.stream[self.config.steps]
         self.parts.policy.eval()
         with torch.no_grad():
-            inputs = to_policy_input(batch.rows, self.parts.preprocessor)
+            inputs = self.inputs(batch.rows, batch.map.is_source)
             result = self.loss(inputs, batch.map, step=0, update=False)
         if result.transport is not None and result.transport.plan is not None:
             save_plan(self.writer.paths, result.transport.plan, batch)
@@ -217,9 +218,10 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Outcome:
     if config.seed is not None:
         set_seed(config.seed)
     domains = open_domains(config)
-    pairs = _open_pairs(config, domains)
-    stream = BatchStream(config, domains, pairs)
+    _check_rows(config)
+    stream = BatchStream(config, domains, make_samplers(config, domains))
     parts = build_parts(config, domains.target.reader.meta, domains.stats)
+    source_preprocessor = make_source_preprocessor(config, domains.source_stats)
     fuse(parts.optimizer)
     loss = CoTrainingLoss(parts.policy, config.ot, horizon=config.horizon)
     health = HealthMonitor(config.ot.health, config.ot.loss_config)
@@ -240,6 +242,7 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Outcome:
         domains=domains,
         stream=stream,
         parts=parts,
+        inputs=InputPipeline(accelerator.device, parts.preprocessor, source_preprocessor),
         loss=loss,
         accelerator=accelerator,
         health=health,
@@ -273,21 +276,17 @@ def _finish(trainer: Trainer) -> Outcome:
     return outcome
 
 
-def _open_pairs(config: TrainConfig, domains: Domains) -> PairSampler | None:
-    """Return the pair sampler, or None where the config needs no pairs."""
-    ot = config.ot
-    if not ot.enable or ot.method == "none":
-        return None
-    if ot.rows == "separate" and ot.lambda_ot == 0:
-        return None
-    if ot.rows == "separate" and getattr(config.policy, "do_mask_loss_for_padding", True) is False:
+def _check_rows(config: TrainConfig) -> None:
+    """Raise ConfigError where extra pair rows would be cloned."""
+    if (
+        config.ot.enable
+        and config.ot.rows == "separate"
+        and not getattr(config.policy, "do_mask_loss_for_padding", True)
+    ):
         raise ConfigError(
             "ot.rows = 'separate' adds rows that must not be cloned; set policy.do_mask_loss_for_padding = true, "
             "or ot.rows = 'shared'."
         )
-    if not ot.pair_info_path:
-        raise ConfigError("ot.pair_info_path is not set; make a pair table with `otpilot pair` and give its path.")
-    return make_sampler(config, domains)
 
 
 def _due(step: int, every: int) -> bool:
