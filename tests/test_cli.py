@@ -22,7 +22,7 @@ def run(monkeypatch, capsys, *args):
     return end.value.code or 0, captured.out, captured.err
 
 
-@pytest.mark.parametrize("command", ["", "train", "pair", "pair inspect", "evaluate", "demo"])
+@pytest.mark.parametrize("command", ["", "train", "pair", "pair inspect", "evaluate", "demo", "calibrate"])
 def test_help_imports_nothing_heavy(command):
     program = (
         "import sys\n"
@@ -38,7 +38,7 @@ def test_help_imports_nothing_heavy(command):
 
 def test_the_module_and_the_script_are_the_same_command():
     answer = subprocess.run([sys.executable, "-m", "otpilot", "--help"], capture_output=True, text=True, check=True)
-    for command in ("train", "pair", "evaluate", "demo"):
+    for command in ("train", "pair", "calibrate", "evaluate", "demo"):
         assert command in answer.stdout
 
 

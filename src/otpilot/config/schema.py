@@ -19,7 +19,7 @@ import yaml
 from draccus.utils import DecodingError, ParsingError
 from lerobot.configs.train import TrainPipelineConfig
 
-from otpilot.config.compat import translate
+from otpilot.config.compat import Translation, translate
 from otpilot.config.ot import OTConfig
 from otpilot.errors import ConfigError, MissingFileError, OtpilotError, closest
 
@@ -52,6 +52,30 @@ class LoadedConfig:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Given:
+    """What the arguments say, before it is checked: a plain config in today's keys, and the file it came from."""
+
+    translation: Translation
+    config_path: str | None
+
+
+def read_arguments(args: Sequence[str]) -> Given:
+    """Read `--config_path=FILE` and `--dotted.key=value` overrides into a plain dict in today's keys.
+
+    Raises:
+        MissingFileError: If the config file is not there.
+        ConfigError: If an argument or the file cannot be read.
+    """
+    options = _parse_options(args)
+    config_path = options.pop("config_path", None)
+    body = _read_json(Path(config_path)) if config_path else {}
+    body.pop("checkpoint_path", None)  # LeRobot writes it into checkpoints, but does not read it back
+    for key, text in options.items():
+        _override(body, key, text)
+    return Given(translation=translate(body), config_path=config_path)
+
+
 def load_config(args: Sequence[str], *, check_output: bool = True) -> LoadedConfig:
     """Read `--config_path=FILE` and `--dotted.key=value` overrides into a validated config.
 
@@ -61,15 +85,9 @@ def load_config(args: Sequence[str], *, check_output: bool = True) -> LoadedConf
         MissingFileError: If the config file is not there.
         ConfigError: If a key is unknown, a value is out of range, or LeRobot refuses the combination.
     """
-    options = _parse_options(args)
-    config_path = options.pop("config_path", None)
-    body = _read_json(Path(config_path)) if config_path else {}
-    body.pop("checkpoint_path", None)  # LeRobot writes it into checkpoints, but does not read it back
-    for key, text in options.items():
-        _override(body, key, text)
-    translation = translate(body)
-    body = translation.config
-    notes = list(translation.notes)
+    given = read_arguments(args)
+    body, config_path = given.translation.config, given.config_path
+    notes = list(given.translation.notes)
     policy_args = _take_pretrained_policy(body)
     check_keys(body, TrainConfig)
     config = decode(body)

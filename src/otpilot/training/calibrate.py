@@ -1,19 +1,16 @@
 """Calibration of a config: draw batches without training, measure the transport, propose settings."""
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from lerobot.utils.import_utils import register_third_party_plugins
 from torch import Tensor
 
-from otpilot.config.compat import translate
 from otpilot.config.ot import LossConfig, OTConfig
-from otpilot.config.schema import LoadedConfig, _override, _parse_options, _read_json, load_config
+from otpilot.config.schema import LoadedConfig, load_config, read_arguments
 from otpilot.errors import ConfigError, TransportError
 from otpilot.report.calibration import Calibration, Change, GradientShares, Grid, GridPoint, State, TermRow, percent
 from otpilot.training.measurement import Measurement, Progress
@@ -211,13 +208,7 @@ def _axis(own: float, alive: float) -> list[float]:
 
 def _applied(args: Sequence[str], new: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config as given, overrides included, in today's schema with some `ot` settings replaced."""
-    options = _parse_options(args)
-    path = options.pop("config_path", None)
-    body = _read_json(Path(path)) if path else {}
-    body.pop("checkpoint_path", None)
-    for key, text in options.items():
-        _override(body, key, text)
-    body = copy.deepcopy(translate(body).config)
+    body = read_arguments(args).translation.config
     for key, value in new.items():
         place = body.setdefault("ot", {})
         section, _, name = key.rpartition(".")

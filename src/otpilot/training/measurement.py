@@ -181,7 +181,7 @@ def _check(config: TrainConfig) -> None:
         )
     if config.resume:
         raise ConfigError("calibrate does not resume; give the run's config and --policy.path=CHECKPOINT instead.")
-    if not ot.pair_info_path:
+    if not ot.pair_info_path and not any(source.pair_info_path for source in ot.more_sources):
         raise ConfigError("ot.pair_info_path is not set; make a pair table with `otpilot pair` and give its path.")
 
 
