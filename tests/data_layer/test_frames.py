@@ -49,3 +49,24 @@ def test_video_datasets_read_the_same(tmp_path):
         LeRobotDataset("v", root=root, return_uint8=True), observation_deltas=None, action_deltas=[0, 1]
     )
     check_equal(reader, dataset, [0, 5, len(dataset) - 1])
+
+
+@pytest.mark.parametrize(("cache_bytes", "again"), [(0, 3), (2**30, 0)])
+def test_a_frame_is_decoded_once_for_all_cameras(tmp_path, monkeypatch, cache_bytes, again):
+    cameras = ("top", "wrist")
+    root = record(tmp_path / "c", domain="source", region="full", episodes=1, seed=3, image_size=32, cameras=cameras)
+    dataset = LeRobotDataset("c", root=root, return_uint8=True)
+    reader = FrameReader(dataset, observation_deltas=[-1, 0], action_deltas=None, cache_bytes=cache_bytes)
+    decoded = []
+    item = LeRobotDataset.__getitem__
+    monkeypatch.setattr(LeRobotDataset, "__getitem__", lambda self, index: decoded.append(index) or item(self, index))
+    first = reader.rows(np.asarray([4, 5, 4]))
+    assert decoded == [3, 4, 5]
+    second = reader.rows(np.asarray([4, 5, 4]))
+    assert len(decoded) == 3 + again
+    for camera in cameras:
+        key = f"observation.images.{camera}"
+        assert first[key].shape == (3, 2, 3, 32, 32)
+        assert torch.equal(first[key], second[key])
+        assert torch.equal(first[key][0], first[key][2])
+        assert not torch.equal(first[key][0], first[key][1])

@@ -78,13 +78,11 @@ class FrameReader:
                 places, is_pad = self._window(indices, deltas)
                 batch[key] = column[places]
                 batch[f"{key}_is_pad"] = is_pad
-        for camera in self._cameras:
-            if self._observation_deltas is None:
-                batch[camera] = self._images(camera, now)
-            else:
-                places, is_pad = self._window(indices, self._observation_deltas)
-                batch[camera] = self._images(camera, places)
-                batch[f"{camera}_is_pad"] = is_pad
+        seen = now
+        if self._observation_deltas is not None:
+            seen, is_pad = self._window(indices, self._observation_deltas)
+            batch |= {f"{camera}_is_pad": is_pad for camera in self._cameras}
+        batch |= self._images(seen)
         batch["index"] = now
         batch["frame_index"] = torch.from_numpy(indices - self.episode_starts[self._episode_of[indices]])
         batch["episode_index"] = torch.from_numpy(self._episode_of[indices])
@@ -101,22 +99,29 @@ class FrameReader:
         wanted = indices[:, None] + np.asarray(deltas, dtype=np.int64)[None, :]
         return torch.from_numpy(np.clip(wanted, first, last)), torch.from_numpy((wanted < first) | (wanted > last))
 
-    def _images(self, camera: str, places: Tensor) -> Tensor:
-        flat = [self._image(camera, int(place)) for place in places.reshape(-1)]
-        return torch.stack(flat).reshape(*places.shape, *flat[0].shape)
+    def _images(self, places: Tensor) -> dict[str, Tensor]:
+        """Return each camera's images at frame indices, (*places, C, H, W)."""
+        images = self._raw_images(places.reshape(-1)) if self._cameras else {}
+        if self._transforms is not None:
+            images = {
+                camera: torch.stack([self._transforms(frame.float() / 255.0) for frame in frames])
+                for camera, frames in images.items()
+            }
+        return {camera: frames.reshape(*places.shape, *frames.shape[1:]) for camera, frames in images.items()}
 
-    def _image(self, camera: str, index: int) -> Tensor:
+    def _raw_images(self, places: Tensor) -> dict[str, Tensor]:
+        """Return each camera's uint8 images at flat frame indices; a frame is decoded once, for all cameras."""
+        unique, back = torch.unique(places, return_inverse=True)
         if self._cache is None:
-            image = _as_uint8(self.dataset[index][camera])
-        else:
-            frames, filled = self._cache
-            if not filled[index]:
-                item = self.dataset[index]
-                for name in self._cameras:
-                    frames[name][index] = _as_uint8(item[name])
-                filled[index] = True
-            image = frames[camera][index]
-        return image if self._transforms is None else self._transforms(image.float() / 255.0)
+            items = [self.dataset[index] for index in unique.tolist()]
+            return {camera: torch.stack([_as_uint8(item[camera]) for item in items])[back] for camera in self._cameras}
+        frames, filled = self._cache
+        for index in unique[~filled[unique]].tolist():
+            item = self.dataset[index]
+            for camera in self._cameras:
+                frames[camera][index] = _as_uint8(item[camera])
+            filled[index] = True
+        return {camera: frames[camera][places] for camera in self._cameras}
 
     def _make_cache(self, cache_bytes: int) -> tuple[dict[str, Tensor], Tensor] | None:
         shapes = {camera: _channels_first(self.meta.features[camera]) for camera in self._cameras}

@@ -20,7 +20,7 @@ from otpilot.report.markdown import write_markdown
 from otpilot.report.result import Picture, Report
 
 _SHOWN_PATHS = 10  # two lines of panels
-_SHOWN_FRAMES = 6  # lines of matched frames
+_SHOWN_FRAMES = 4  # lines of matched frames; so few that the picture is wide and the page shows it in full size
 _SHOWN_WORST = 5
 _SIDE = 128  # width of a frame on the page, in pixels
 _STANDSTILL = 0.25  # a path that stands still for this share of its steps is worth a sentence
@@ -112,8 +112,8 @@ def _findings(figures: TableFigures) -> Iterator[str]:
     used = np.flatnonzero(figures.uses)
     most = int(figures.uses.argmax())
     yield (
-        f"{len(used)} of {len(figures.uses)} source episodes are the nearest one of some target episode; source "
-        f"episode {most} is it {int(figures.uses[most])} times."
+        f"{len(used)} of {len(figures.uses)} source episodes are the nearest one of some target episode; the most "
+        f"frequent, episode {most}, of {int(figures.uses[most])}."
     )
     still = [target for target in figures.targets if target.partners and target.stretch > _STANDSTILL]
     for target in sorted(still, key=lambda one: -one.stretch)[:_SHOWN_WORST]:
@@ -147,7 +147,10 @@ def _pictures(table: PairTable, figures: TableFigures, frames: MatchedFrames | N
     )
     yield Picture(
         title="Coverage of the source frames",
-        caption="Frames that no target frame is matched to meet the target domain in behaviour cloning only.",
+        caption=(
+            "Share of each source episode's frames that some target frame is matched to; blue counts only the nearest "
+            "source episode of each target episode."
+        ),
         png=coverage_png(figures),
     )
     for title, what, pairs in (
@@ -155,7 +158,7 @@ def _pictures(table: PairTable, figures: TableFigures, frames: MatchedFrames | N
         ("Worst pairs of all", "a pair, the farthest first", shown.farthest),
     ):
         yield Picture(title=title, caption=f"Each panel is {what}.", png=paths_png(table, pairs))
-        yield from _frames(table, frames, pairs, f"{title}: frames", what)
+        yield from _frames(table, frames, pairs[:_SHOWN_FRAMES], f"{title}: frames", what)
 
 
 def _frames(
