@@ -56,6 +56,7 @@ class World:
             "num_workers": 0,
             "steps": 4,
             "log_freq": 1,
+            "save_checkpoint": False,  # 140 MB each; tests that need one ask for it
             "save_freq": 0,
             "seed": 7,
             "env_eval_freq": 0,

@@ -57,7 +57,7 @@ def test_pair_writes_a_table_and_refuses_to_overwrite(monkeypatch, capsys, world
 
 def test_train_then_evaluate(monkeypatch, capsys, world, tmp_path):
     env = {"type": "otpilot_tabletop", "cells": ["id=target:left"], "max_steps": 2}
-    config = world.write(tmp_path / "cfg.json", env=env, eval={"n_episodes": 2})
+    config = world.write(tmp_path / "cfg.json", env=env, eval={"n_episodes": 2}, save_checkpoint=True)
     folder = tmp_path / "run"
     code, text, error = run(
         monkeypatch, capsys, "train", f"--config_path={config}", f"--output_dir={folder}", "--steps=1"

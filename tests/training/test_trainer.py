@@ -44,7 +44,9 @@ def equal(one, two):
 def four_steps(world, tmp_path_factory):
     """One uninterrupted run of four steps with OT, dropout and the automatic weight."""
     root = tmp_path_factory.mktemp("four")
-    path = world.write(root / "cfg.json", **{"ot.lambda_ot": "auto", "ot.health.check_every_n_steps": 2})
+    path = world.write(
+        root / "cfg.json", save_checkpoint=True, **{"ot.lambda_ot": "auto", "ot.health.check_every_n_steps": 2}
+    )
     train(load_config([f"--config_path={path}", f"--output_dir={root / 'run'}"]).config)
     return root
 
@@ -96,7 +98,7 @@ def test_resuming_a_finished_run_says_what_to_do(four_steps):
 
 
 def test_weight_zero_equals_lerobots_own_training_on_the_same_batches(load):
-    config = load(**{"ot.lambda_ot": 0.0})
+    config = load(save_checkpoint=True, **{"ot.lambda_ot": 0.0})
     domains = open_domains(config)
     stream = BatchStream(config, domains, make_samplers(config, domains))
     set_seed(config.seed)
@@ -150,7 +152,8 @@ def test_every_method_trains(load, rows, method):
 
 
 def test_the_transport_changes_the_encoder(load):
-    plain, moved = load(steps=2, **{"ot.lambda_ot": 0.0}), load(name="moved", steps=2, **{"ot.lambda_ot": 1.0})
+    saved = {"steps": 2, "save_checkpoint": True}
+    plain, moved = load(**saved, **{"ot.lambda_ot": 0.0}), load(name="moved", **saved, **{"ot.lambda_ot": 1.0})
     train(plain)
     train(moved)
     one, two = weights(plain.output_dir, 2), weights(moved.output_dir, 2)
@@ -191,7 +194,7 @@ def test_a_diverging_run_says_so(load):
 
 
 def test_a_crash_says_so(load, monkeypatch):
-    config = load()
+    config = load(save_checkpoint=True)
     monkeypatch.setattr(
         "otpilot.training.checkpoint.save_checkpoint", lambda **_: (_ for _ in ()).throw(OSError("disk full"))
     )
