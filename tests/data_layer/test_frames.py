@@ -4,7 +4,9 @@ import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from torch.utils.data import default_collate
 
+from otpilot.data.domains import open_domains
 from otpilot.data.frames import FrameReader
+from otpilot.errors import ConfigError
 from otpilot.sim.record import record
 
 CAMERA = "observation.images.top"
@@ -70,3 +72,20 @@ def test_a_frame_is_decoded_once_for_all_cameras(tmp_path, monkeypatch, cache_by
         assert torch.equal(first[key], second[key])
         assert torch.equal(first[key][0], first[key][2])
         assert not torch.equal(first[key][0], first[key][1])
+
+
+@pytest.mark.parametrize(("size", "decodes"), [(0, 2), (1.0, 1)])
+def test_the_config_sizes_the_cache(load, monkeypatch, size, decodes):
+    reader = open_domains(load(frame_cache_gb=size)).target.reader
+    decoded = []
+    item = LeRobotDataset.__getitem__
+    monkeypatch.setattr(LeRobotDataset, "__getitem__", lambda self, index: decoded.append(index) or item(self, index))
+    reader.rows(np.asarray([2]))
+    reader.rows(np.asarray([2]))
+    assert decoded == [2] * decodes
+
+
+@pytest.mark.parametrize("size", [-1, float("inf"), float("nan")])
+def test_impossible_cache_sizes_are_refused(load, size):
+    with pytest.raises(ConfigError, match="frame_cache_gb is"):
+        load(frame_cache_gb=size)

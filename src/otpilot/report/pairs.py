@@ -139,7 +139,7 @@ def _pictures(table: PairTable, figures: TableFigures, frames: MatchedFrames | N
         caption="A dot is a pair; blue is the nearest source episode of a target episode, red one that is not good.",
         png=distance_png(table, figures),
     )
-    yield from _frames(table, frames, _thinned(shown.nearest, _SHOWN_FRAMES), "Matched frames", "the nearest pair")
+    yield from _frames(table, frames, _thinned(shown.nearest, _SHOWN_FRAMES), "Matched frames", "a nearest pair")
     yield Picture(
         title="Warping paths",
         caption="Nearest pair of each target episode, up to 10 of them. On the dotted line nothing would be warped.",
