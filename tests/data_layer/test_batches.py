@@ -142,3 +142,16 @@ def test_every_domain_by_its_own_statistics(load):
     np.testing.assert_allclose(
         domains.source_stats["action"]["mean"], domains.source.reader.column("action").mean(0), rtol=1e-4
     )
+
+
+def test_the_last_frames_are_dropped_where_the_policy_asks(load):
+    config = load(steps=60, **{"ot.bc_src_weight": 0.5})
+    object.__setattr__(config.policy, "drop_n_last_frames", 7)
+    stream, domains = stream_of(config)
+    dropped = {place for stop in domains.target.reader.episode_stops for place in range(int(stop) - 7, int(stop))}
+    drawn = set()
+    for step in range(60):
+        batch = stream[step]
+        drawn |= set(batch.rows["index"][~batch.map.is_source].tolist())
+    assert len(drawn) == len(domains.target.reader) - 3 * 7  # three epochs and more: every other frame came
+    assert not drawn & dropped

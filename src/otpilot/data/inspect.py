@@ -9,11 +9,9 @@ from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from otpilot.data.domains import check_compatible, check_dataset_folder
+from otpilot.data.pairs import load_pairs
 from otpilot.errors import DatasetError, closest
 from otpilot.pairing.arrays import Array
-from otpilot.pairing.fingerprint import DatasetFingerprint
-from otpilot.pairing.pair_info import import_pair_info
-from otpilot.pairing.storage import load_table
 from otpilot.pairing.table import PairTable
 
 
@@ -42,21 +40,8 @@ def open_table(path: Path, folders: DatasetFolders, *, base_index_src: int = 0, 
         MissingFileError: There is no such file.
         PairingError: It is damaged, or was made for other datasets.
     """
-    source, source_lengths = _fingerprint(folders.source)
-    target, target_lengths = _fingerprint(folders.target)
-    if path.name.endswith((".json", ".json.gz")):
-        return import_pair_info(
-            path,
-            source=source,
-            target=target,
-            source_lengths=source_lengths,
-            target_lengths=target_lengths,
-            base_index_src=base_index_src,
-            base_index_tgt=base_index_tgt,
-        )
-    table = load_table(path)
-    table.check_fits(source, target, where=str(path))
-    return table
+    source, target = _metadata(folders.source), _metadata(folders.target)
+    return load_pairs(path, source, target, base_index_src=base_index_src, base_index_tgt=base_index_tgt)
 
 
 def pick_camera(folders: DatasetFolders, wanted: str | None = None) -> str:
@@ -84,13 +69,6 @@ def read_frames(root: Path, rows: Int64[Array, " n"], *, camera: str) -> UInt8[A
         images = (images * 255.0).round().astype(np.uint8)
     frames: Array = np.ascontiguousarray(images.transpose(0, 2, 3, 1)[places])
     return frames
-
-
-def _fingerprint(root: Path) -> tuple[DatasetFingerprint, list[int]]:
-    """Return what a table remembers of the dataset, and the length of every episode in frames."""
-    meta = _metadata(root)
-    lengths = np.subtract(meta.episodes["dataset_to_index"], meta.episodes["dataset_from_index"]).tolist()
-    return DatasetFingerprint.from_lengths(lengths, fps=meta.fps, name=root.name), lengths
 
 
 def _metadata(root: Path) -> LeRobotDatasetMetadata:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from numpy.typing import NDArray
 
@@ -52,15 +52,20 @@ def make_table(
     alignments = align_all(source_parts, target_parts, options or DTWOptions(), workers=workers, progress=progress)
     return PairTable.from_alignments(
         alignments,
-        source=_fingerprint(source, source.repo_id, tuple(keys)),
-        target=_fingerprint(target, target.repo_id, tuple(keys)),
+        source=fingerprint(source.meta, tuple(keys)),
+        target=fingerprint(target.meta, tuple(keys)),
         source_lengths=_lengths(source.meta),
         target_lengths=_lengths(target.meta),
     )
 
 
 def load_pairs(
-    path: Path, source: Domain, target: Domain, *, base_index_src: int = 0, base_index_tgt: int = 0
+    path: Path,
+    source: LeRobotDatasetMetadata,
+    target: LeRobotDatasetMetadata,
+    *,
+    base_index_src: int = 0,
+    base_index_tgt: int = 0,
 ) -> PairTable:
     """Return the table in a file: ours, or the seeds' pair_info JSON (.json, .json.gz).
 
@@ -73,8 +78,8 @@ def load_pairs(
             path,
             source=fingerprint(source),
             target=fingerprint(target),
-            source_lengths=_lengths(source.reader.meta),
-            target_lengths=_lengths(target.reader.meta),
+            source_lengths=_lengths(source),
+            target_lengths=_lengths(target),
             base_index_src=base_index_src,
             base_index_tgt=base_index_tgt,
         )
@@ -112,8 +117,8 @@ def _sampler(config: TrainConfig, source: Domain, target: Domain, stream: int, s
     ot = config.ot
     table = load_pairs(
         Path(str(source.pair_info_path)),
-        source,
-        target,
+        source.reader.meta,
+        target.reader.meta,
         base_index_src=ot.base_index_src,
         base_index_tgt=ot.base_index_tgt,
     )
@@ -138,16 +143,12 @@ def _sampler(config: TrainConfig, source: Domain, target: Domain, stream: int, s
     )
 
 
-def fingerprint(domain: Domain) -> DatasetFingerprint:
-    """Return what a pair table remembers of this dataset."""
-    return _fingerprint(domain.reader.dataset, domain.repo_id, ())
+def fingerprint(meta: LeRobotDatasetMetadata, keys: tuple[str, ...] = ()) -> DatasetFingerprint:
+    """Return what a pair table remembers of a dataset."""
+    return DatasetFingerprint.from_lengths(_lengths(meta), fps=meta.fps, keys=keys, name=meta.repo_id)
 
 
-def _fingerprint(dataset: LeRobotDataset, name: str, keys: tuple[str, ...]) -> DatasetFingerprint:
-    return DatasetFingerprint.from_lengths(_lengths(dataset.meta), fps=dataset.meta.fps, keys=keys, name=name)
-
-
-def _lengths(meta: Any) -> list[int]:
+def _lengths(meta: LeRobotDatasetMetadata) -> list[int]:
     starts = np.asarray(meta.episodes["dataset_from_index"])
     lengths: list[int] = (np.asarray(meta.episodes["dataset_to_index"]) - starts).tolist()
     return lengths
