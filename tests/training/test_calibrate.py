@@ -175,7 +175,7 @@ def test_the_measured_share_is_that_of_training(world, tmp_path):
 
 
 def test_a_given_policy_is_measured_and_left_alone(world, tmp_path):
-    settings = {"policy.optimizer_lr": 1e-2, "policy.optimizer_lr_backbone": 1e-2, "save_freq": 2}
+    settings = {"policy.optimizer_lr": 1e-2, "policy.optimizer_lr_backbone": 1e-2, "save_checkpoint": True}
     path = world.write(tmp_path / "cfg.json", steps=2, **settings)
     untrained = calibrate([f"--config_path={path}"], batches=2).report
     train(load_config([f"--config_path={path}", f"--output_dir={tmp_path / 'run'}"]).config)
