@@ -10,7 +10,7 @@ from otpilot.errors import ConfigError, closest
 
 SOURCE_EPISODES = 300
 TARGET_EPISODES = 20
-DEFAULT_STEPS = 500
+DEFAULT_STEPS = 400
 WINDOW_SIZE, SHARPNESS, TOPK = 2, 1.0, 20  # how pairs are drawn
 CELLS = ("source=source:full", "target_id=target:left", "target_ood=target:right")
 
