@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -78,6 +79,12 @@ class World:
     def write(self, path: Path, **changes) -> Path:
         path.write_text(json.dumps(self.config(**changes)))
         return path
+
+
+@pytest.fixture
+def as_users_run(monkeypatch):
+    """Switch the shape checks off, as they are outside pytest, so that our own errors for wrong shapes are seen."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="session")

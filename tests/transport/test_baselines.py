@@ -20,6 +20,9 @@ def test_paired_is_the_uot_value_of_the_diagonal_prior():
     plan = solve(cost, reg=0.1, tau_src=0.4, tau_tgt=0.6, prior="diagonal")
     assert paired(cost, 1.1).item() == pytest.approx(plan.value.item(), rel=1e-12)
     assert paired(cost, math.inf).item() == pytest.approx(cost.diagonal().mean().item())
+
+
+def test_paired_needs_pairs(as_users_run):
     with pytest.raises(TransportError, match="as many source"):
         paired(random_cost(0, 3, 4), 1.0)
 

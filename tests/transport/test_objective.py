@@ -86,7 +86,7 @@ def test_stacks_and_half_precision_costs():
     assert cost.grad.float().sum().item() == pytest.approx(2.0, rel=0.02)
 
 
-def test_unknown_objectives_and_foreign_plans_are_refused():
+def test_unknown_objectives_and_foreign_plans_are_refused(as_users_run):
     plan = solve(random_cost(0, 3, 3), **SETTINGS[0])
     with pytest.raises(TransportError, match="Did you mean 'energy'"):
         evaluate_objective("enrgy", random_cost(0, 3, 3), plan)

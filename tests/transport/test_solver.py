@@ -282,13 +282,13 @@ def test_too_few_iterations_say_so():
         ({"prior": "diagonal"}, "as many source as target rows, got 3 and 4"),
     ],
 )
-def test_malformed_settings_are_refused(change, message):
+def test_malformed_settings_are_refused(change, message, as_users_run):
     with pytest.raises(TransportError, match=message):
         solve(torch.ones(3, 4), **(SOFT | change))
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (4, 0), (0, 4, 4), (4,)])
-def test_empty_and_flat_costs_are_refused(shape):
+def test_empty_and_flat_costs_are_refused(shape, as_users_run):
     with pytest.raises(TransportError, match="shape"):
         solve(torch.zeros(shape), **SOFT)
 
