@@ -14,7 +14,7 @@ test-all:         ## also the tests that take minutes
 	uv run pytest -m "slow or not slow"
 
 bench:            ## ratios against named peers, each measured in one run
-	for f in benchmarks/*.py; do uv run python $$f || exit 1; done
+	for f in benchmarks/*.py; do uv run --group bench python $$f || exit 1; done
 
 docs:             ## check that every file the documentation links to exists
 	uv run python docs/check_links.py
