@@ -67,7 +67,14 @@ def pair(
     source: Annotated[Path | None, typer.Option(help="Folder of the source dataset (many demonstrations).")] = None,
     target: Annotated[Path | None, typer.Option(help="Folder of the target dataset (few demonstrations).")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write: .npz, or pair_info .json / .json.gz.")] = None,
-    key: Annotated[list[str], typer.Option(help="Vector keys to align, side by side.")] = ["observation.state"],  # noqa: B006
+    key: Annotated[
+        list[str], typer.Option(help="Vector to align, KEY or KEY[START:STOP]; repeat for several side by side.")
+    ] = [  # noqa: B006
+        "observation.state"
+    ],
+    quaternion: Annotated[
+        list[str], typer.Option(help="KEY[START:STOP] of four columns that hold a quaternion; may be repeated.")
+    ] = [],  # noqa: B006
     window: Annotated[int | None, typer.Option(help="Sakoe-Chiba window in frames; none for no limit.")] = None,
     stride: Annotated[int, typer.Option(help="Align every n-th frame.")] = 1,
     metric: Annotated[str, typer.Option(help="l1, l2 or linf.")] = "l2",
@@ -96,7 +103,9 @@ def pair(
     from otpilot.report.terminal import counting
 
     with counting(console, "Aligning episode pairs") as count:
-        table = make_table(source, target, keys=key, options=options, workers=workers, progress=count)
+        table = make_table(
+            source, target, keys=key, quaternions=quaternion, options=options, workers=workers, progress=count
+        )
     save = export_pair_info if out.name.endswith((".json", ".json.gz")) else save_table
     save(table, out)
     console.print(f"{table.pairs} episode pairs, {len(table.match_source)} matched frames -> {out}")

@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
-from numpy.typing import NDArray
 
 from otpilot.config.schema import TrainConfig
 from otpilot.data.domains import Domain, Domains, check_compatible, check_dataset_folder
-from otpilot.data.frames import read_column
-from otpilot.errors import ConfigError, DatasetError, closest
+from otpilot.data.vectors import first_quaternions, read_episodes
+from otpilot.errors import ConfigError
 from otpilot.pairing.dtw import DTWOptions, align_all
 from otpilot.pairing.features import joint_zscore
 from otpilot.pairing.fingerprint import DatasetFingerprint
@@ -26,6 +25,7 @@ def make_table(
     target_root: Path,
     *,
     keys: Sequence[str] = ("observation.state",),
+    quaternions: Sequence[str] = (),
     options: DTWOptions | None = None,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
@@ -35,7 +35,8 @@ def make_table(
     Args:
         source_root: Folder of the source dataset.
         target_root: Folder of the target dataset.
-        keys: Vector keys, concatenated and z-scored over both datasets together.
+        keys: Vector keys, each KEY or KEY[START:STOP], side by side, z-scored over both datasets together.
+        quaternions: KEY[START:STOP] of four columns each that hold a quaternion; its sign is made consistent first.
         options: Window, stride and metric of the warping.
         workers: Threads; the result is the same for any number.
         progress: Called with (pairs done, pairs in all).
@@ -48,7 +49,9 @@ def make_table(
     check_compatible(target_root, source_root)
     source = LeRobotDataset(source_root.name, root=source_root)
     target = LeRobotDataset(target_root.name, root=target_root)
-    source_parts, target_parts = joint_zscore(_episodes(source, keys), _episodes(target, keys))
+    references = first_quaternions(source, quaternions)
+    parts = [read_episodes(dataset, keys, quaternions, references) for dataset in (source, target)]
+    source_parts, target_parts = joint_zscore(*parts)
     alignments = align_all(source_parts, target_parts, options or DTWOptions(), workers=workers, progress=progress)
     return PairTable.from_alignments(
         alignments,
@@ -152,17 +155,3 @@ def _lengths(meta: LeRobotDatasetMetadata) -> list[int]:
     starts = np.asarray(meta.episodes["dataset_from_index"])
     lengths: list[int] = (np.asarray(meta.episodes["dataset_to_index"]) - starts).tolist()
     return lengths
-
-
-def _episodes(dataset: LeRobotDataset, keys: Sequence[str]) -> list[NDArray[np.float64]]:
-    """Return each episode's vectors, (frames, dims), the keys side by side."""
-    vectors = [key for key, feature in dataset.meta.features.items() if feature["dtype"].startswith("float")]
-    vectors = [key for key in vectors if key != "timestamp"]
-    for key in keys:
-        if key not in vectors:
-            raise DatasetError(
-                f"{dataset.root} has no vector {key!r} to align; allowed: {', '.join(vectors)}.{closest(key, vectors)}"
-            )
-    columns = [read_column(dataset, key).astype(np.float64) for key in keys]
-    joined = np.concatenate([column.reshape(len(column), -1) for column in columns], axis=1)
-    return np.split(joined, np.cumsum(_lengths(dataset.meta))[:-1])
