@@ -74,18 +74,23 @@ def test_held_out_episodes_never_train(load):
         assert not np.isin(episodes[~source], domains.target.eval_episodes).any()
 
 
-def test_ranks_draw_different_rows(load):
-    config = load()
+@pytest.mark.filterwarnings(
+    "ignore:This DataLoader will create 4 worker processes"
+)  # more than a small machine's cores
+def test_two_ranks_with_four_workers_each_draw_different_rows(load):
+    config = load(num_workers=4, steps=6, dataloader_multiprocessing_context="fork")
     domains = open_domains(config)
-    first, second = (
-        BatchStream(config, domains, make_samplers(config, domains, rank=rank, world_size=2), rank=rank, world_size=2)
-        for rank in (0, 1)
-    )
     seen = []
-    for stream in (first, second):
-        batches = [stream[step] for step in range(4)]
-        seen.append({int(i) for b in batches for i in b.rows["index"][~b.map.is_source]})
-    assert not seen[0] & seen[1]  # target rows of one epoch are dealt out, not repeated
+    for rank in (0, 1):
+        samplers = make_samplers(config, domains, rank=rank, world_size=2)
+        stream = BatchStream(config, domains, samplers, rank=rank, world_size=2)
+        batches = list(make_loader(config, stream, start=0))
+        for step, batch in enumerate(batches):
+            equal(batch, stream[step])  # whoever loads it
+        seen.append([int(i) for batch in batches for i in batch.rows["index"][~batch.map.is_source]])
+    drawn = seen[0] + seen[1]
+    assert len(drawn) == 2 * 6 * 2
+    assert len(set(drawn)) == len(drawn)  # target rows of one epoch are dealt out, not repeated
 
 
 @pytest.mark.parametrize("stats", ["shared", "target", "source"])
