@@ -109,3 +109,13 @@ def test_missing_config_and_missing_checkpoint(monkeypatch, capsys, tmp_path):
     code, _, error = run(monkeypatch, capsys, "demo", "--out", tmp_path / "d", "--method", "co-trainin")
     assert (code, "Did you mean 'co-training'" in error) == (2, True)
     assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "calibrate"])
+def test_a_fresh_process_knows_the_tabletop(world, tmp_path, command):
+    env = {"type": "otpilot_tabletop", "cells": ["id=target:left"]}
+    config = world.write(tmp_path / "cfg.json", env=env, **{"dataset.root": "/nowhere"})
+    words = [sys.executable, "-m", "otpilot", command, f"--config_path={config}", f"--output_dir={tmp_path / 'run'}"]
+    answer = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert answer.returncode == 2
+    assert "No dataset folder at /nowhere" in answer.stderr

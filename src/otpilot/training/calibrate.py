@@ -9,6 +9,7 @@ from typing import Any
 from lerobot.utils.import_utils import register_third_party_plugins
 from torch import Tensor
 
+import otpilot.sim.env_config  # noqa: F401 - its import registers the env type
 from otpilot.config.ot import LossConfig, OTConfig
 from otpilot.config.schema import LoadedConfig, load_config, read_arguments
 from otpilot.errors import ConfigError, TransportError
