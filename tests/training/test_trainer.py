@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from lerobot.datasets.factory import resolve_delta_timestamps
 from lerobot.optim.factory import make_optimizer_and_scheduler
 from lerobot.policies.factory import make_policy, make_pre_post_processors
@@ -238,3 +239,20 @@ def test_an_unusable_wandb_does_not_stop_training(load, monkeypatch):
     monkeypatch.setattr("lerobot.common.wandb_utils.WandBLogger", refuse)
     config = load(steps=1, wandb={"enable": True})
     assert train(config).status == "finished"
+
+
+@pytest.fixture
+def fresh_accelerate():
+    """Forget accelerate's process-wide state, which fixes one precision per process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_mixed_precision_trains_with_the_solve_in_full(load, fresh_accelerate):
+    config = load(steps=2, **{"policy.use_amp": True, "ot.health.check_every_n_steps": 1})
+    assert train(config).status == "finished"
+    values = lines(config.output_dir)[-1][1]
+    assert np.isfinite(values["loss"])
+    assert values["ot_error_bound"] < 1e-3  # the solver's own certificate: bfloat16 could not give it
+    assert values["ot_grad_share"] > 0

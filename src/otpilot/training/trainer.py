@@ -4,7 +4,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -111,8 +111,10 @@ class Trainer:
             result = self.loss(inputs, batch.map, step=step, measure=measure)
         self.accelerator.backward(result.total)
         limit = self.config.optimizer.grad_clip_norm or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.parts.policy.parameters(), limit)
-        if not torch.isfinite(norm):
+        norm = self.accelerator.clip_grad_norm_(self.parts.policy.parameters(), limit)  # unscales fp16 gradients first
+        if (
+            not torch.isfinite(norm) and self.accelerator.scaler is None
+        ):  # with a scaler such a step is skipped, as meant
             raise TrainingError(f"The gradient norm is {float(norm)} at step {step}; lower policy.optimizer_lr.")
         lr = optimizer.param_groups[0]["lr"]
         optimizer.step()
@@ -231,6 +233,7 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Outcome:
         done, state = checkpoint.restore(config, parts)
         loss.load_state_dict(state["loss"])
         health.load_state_dict(state["health"])
+    parts = replace(parts, optimizer=accelerator.prepare(parts.optimizer))
     environment = describe_environment(device=str(accelerator.device))
     writer = (
         RunWriter.reopen(Path(config.output_dir), step=done, config=encode(config), environment=environment)
