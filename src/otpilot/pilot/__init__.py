@@ -1,0 +1,1 @@
+"""The pilot: rules, variants, ledger, executors, campaigns. Never imports torch or lerobot."""
