@@ -13,6 +13,7 @@ Objective = Literal["plan_cost", "uot", "energy"]
 Prior = Literal["product", "diagonal", "mixed"]
 Method = Literal["ot", "none", "paired", "energy_distance", "mmd", "coral"]
 Rows = Literal["shared", "separate"]
+Scope = Literal["global", "local"]
 Stats = Literal["shared", "target", "source", "per_domain"]
 Weighting = Literal["exp", "logistic"]
 ScheduleType = Literal["constant", "linear", "cosine"]
@@ -25,6 +26,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "prior": ("product", "diagonal", "mixed"),
     "method": ("ot", "none", "paired", "energy_distance", "mmd", "coral"),
     "rows": ("shared", "separate"),
+    "scope": ("global", "local"),
     "stats": ("shared", "target", "source", "per_domain"),
     "weighting": ("exp", "logistic"),
     "type": ("constant", "linear", "cosine"),
@@ -47,7 +49,9 @@ def check_number(
     below = value <= low if open_low else value < low
     if not math.isfinite(value) or below or value > high:
         bracket = "(" if open_low else "["
-        raise ConfigError(f"{where}.{name} is {value}; allowed: a finite number in {bracket}{low}, {high}].")
+        raise ConfigError(
+            f"{f'{where}.' if where else ''}{name} is {value}; allowed: a finite number in {bracket}{low}, {high}]."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +227,9 @@ class OTConfig:
     `bc_src_weight` is the source's share of the behaviour-cloning rows; unless `normalize_bc_weights_by_ds_size`,
     both weights are first multiplied by the size of their dataset. `stats` says whose statistics normalise the rows:
     one set for all (shared: of all datasets together), or per_domain, each domain by its own (the saved policy then
-    carries the target's). Further sources share the source rows with the first in proportion to their weights.
+    carries the target's). `scope` global solves one problem over all rows of a step, however many processes and
+    accumulated batches hold them; local solves one in each. Further sources share the source rows with the first in
+    proportion to their weights.
     """
 
     enable: bool = True
@@ -245,6 +251,7 @@ class OTConfig:
     weight_warmup_ratio: float | None = None
     target_grad_share: float = 0.1
     compute_every_n_steps: int = 1
+    scope: Scope = "global"
     window_size: int = 0
     no_window: bool = False
     sharpness: float = 0.0
@@ -260,6 +267,7 @@ class OTConfig:
         """Check words and ranges."""
         check_choice("ot", "method", self.method)
         check_choice("ot", "rows", self.rows)
+        check_choice("ot", "scope", self.scope)
         check_choice("ot", "stats", self.stats)
         check_choice("ot", "weighting", self.weighting)
         check_number("ot", "cutoff_quantile", self.cutoff_quantile, high=1.0)

@@ -20,7 +20,8 @@ from draccus.utils import DecodingError, ParsingError
 from lerobot.configs.train import TrainPipelineConfig
 
 from otpilot.config.compat import Translation, translate
-from otpilot.config.ot import OTConfig
+from otpilot.config.ot import OTConfig, check_number
+from otpilot.config.training import DiscreteActionsConfig, EarlyStoppingConfig, GuardConfig
 from otpilot.errors import ConfigError, MissingFileError, OtpilotError, closest
 
 
@@ -31,12 +32,30 @@ class TrainConfig(TrainPipelineConfig):
     `schedule_horizon` is the number of steps over which schedules run (default: `steps`), so that a short trial can
     be the beginning of a long run. `threads` is the number of CPU threads of this process (default: torch's choice).
     The images of a dataset are kept in memory, as uint8, if all of them fit in `frame_cache_gb` GiB; 0 for never.
+
+    `grad_accum_steps` batches of `batch_size` make one step, equal to one step on a batch that much larger.
+    `warmup_ratio` times the horizon replaces the schedule's `num_warmup_steps`. `ema_decay` keeps a running mean of
+    the weights; with `eval_use_ema` evaluation and the saved policy use it. `state_noise_std` and `action_noise_std`
+    add Gaussian noise to training rows, in normalised units. `keep_best` keeps the checkpoint that was best by
+    `early_stopping.monitor` (default: closed-loop success where there is an environment, else the held-out loss).
+    Every `plan_images_every`-th evaluation a picture of the plan and of sample pairs is kept and sent to the tracker.
     """
 
     ot: OTConfig = field(default_factory=lambda: OTConfig(enable=False))
     schedule_horizon: int | None = None
     threads: int | None = None
     frame_cache_gb: float = 4.0
+    grad_accum_steps: int = 1
+    warmup_ratio: float | None = None
+    ema_decay: float | None = None
+    eval_use_ema: bool = True
+    state_noise_std: float = 0.0
+    action_noise_std: float = 0.0
+    early_stopping: EarlyStoppingConfig | None = None
+    keep_best: bool = False
+    guard: GuardConfig = field(default_factory=GuardConfig)
+    discrete_actions: DiscreteActionsConfig | None = None
+    plan_images_every: int = 0
 
     @property
     def horizon(self) -> int:
@@ -247,6 +266,14 @@ def _validate(config: TrainConfig, argv: Sequence[str], *, check_output: bool) -
     """Run LeRobot's validate(), which reads part of what it needs from sys.argv."""
     if not 0 <= config.frame_cache_gb < math.inf:
         raise ConfigError(f"frame_cache_gb is {config.frame_cache_gb}; allowed: a finite number of GiB >= 0.")
+    check_number("", "schedule_horizon", config.schedule_horizon, low=1)
+    check_number("", "grad_accum_steps", config.grad_accum_steps, low=1)
+    check_number("", "warmup_ratio", config.warmup_ratio, high=1.0)
+    check_number("", "plan_images_every", config.plan_images_every)
+    for name in ("state_noise_std", "action_noise_std"):
+        check_number("", name, getattr(config, name))
+    if config.ema_decay is not None and not 0.0 < config.ema_decay < 1.0:
+        raise ConfigError(f"ema_decay is {config.ema_decay}; allowed: a number between 0 and 1, or null for none.")
     output_dir = config.output_dir
     if not check_output:
         config.output_dir = None
