@@ -1,0 +1,95 @@
+"""Which metrics a report shows for every run, in the seeds' order and under the seeds' labels."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from otpilot.analysis.result import Analysis, RunReport
+from otpilot.analysis.statistics import Endpoint, MetricStatistics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of a run's block: its labels, and the first metric that a run has of those it may be called."""
+
+    zh: str
+    en: str
+    names: tuple[str, ...]
+    always: bool = True
+
+    def label(self, lang: str) -> str:
+        """Return the label in a language."""
+        return self.zh if lang == "zh" else self.en
+
+    def metric(self, names: Iterable[str]) -> str | None:
+        """Return the metric of this row among `names`; a trailing * stands for anything."""
+        given = list(names)
+        for wanted in self.names:
+            fits: Callable[[str], bool] = (
+                (lambda name, start=wanted[:-1]: name.startswith(start))
+                if wanted.endswith("*")
+                else (lambda name, whole=wanted: name == whole)
+            )
+            found = next((name for name in given if fits(name)), None)
+            if found is not None:
+                return found
+        return None
+
+
+LOSS = Row(zh="训练总损失", en="train/loss", names=("train/loss",))
+L1 = Row(zh="训练L1", en="train/l1_loss", names=("train/l1_loss", "train/bc_loss"))
+EVAL = Row(zh="离线评估L1", en="eval/avg_l1", names=("eval/offline_eval/avg_l1",))
+EVAL_LOSS = Row(zh="离线评估损失", en="eval/avg_loss", names=("eval/offline_eval/avg_loss",), always=False)
+OT_LOSS = Row(zh="OT损失", en="ot_loss", names=("train/ot_loss",))
+MASS = Row(zh="π总和", en="ot_pi_sum", names=("train/ot_pi_sum",))
+DIAGONAL = Row(zh="π对角和", en="ot_pi_diag", names=("train/ot_pi_diag",))
+STATE_COST = Row(
+    zh="OT cost(state)", en="ot_cost(state)", names=("train/ot_cost/observation.state", "train/ot_cost/state*")
+)
+LABEL_COST = Row(
+    zh="动作标签代价", en="ot_cost/action_lbl", names=("train/ot_cost/action_lbl", "train/ot_cost/action*")
+)
+BLOCK = (LOSS, L1, EVAL, EVAL_LOSS, OT_LOSS, MASS, DIAGONAL, STATE_COST)
+"""The seven rows of seed report 003; the evaluation's loss stands in, or beside, where a policy reports no L1."""
+SUCCESS = "sim/success_"
+EMPTY = Endpoint(rows=0, nan=0, inf=0)
+
+
+def block(run: RunReport) -> list[tuple[Row, Endpoint]]:
+    """Return the rows of a run's block with their statistics; closed-loop success, where measured, comes last."""
+    rows = [(row, endpoint(run.statistics, row)) for row in BLOCK if row.always or row.metric(run.statistics)]
+    if EVAL.metric(run.statistics) is None and EVAL_LOSS.metric(run.statistics) is not None:
+        rows = [(row, found) for row, found in rows if row is not EVAL]
+    elif EVAL.metric(run.statistics) is not None:
+        # ACT's evaluation loss is its L1 under another name; the seeds print it once.
+        rows = [(row, found) for row, found in rows if row is not EVAL_LOSS]
+    for name in success_metrics(run.statistics):
+        cell = name.removeprefix(SUCCESS)
+        row = Row(zh=f"闭环成功率({cell})", en=f"success({cell})", names=(name,))
+        rows.append((row, run.statistics[name].endpoint))
+    return rows
+
+
+def endpoint(statistics: Mapping[str, MetricStatistics], row: Row) -> Endpoint:
+    """Return the endpoint statistics of a row's metric, empty ones where the run lacks it."""
+    metric = row.metric(statistics)
+    return EMPTY if metric is None else statistics[metric].endpoint
+
+
+def success_metrics(names: Iterable[str]) -> list[str]:
+    """Return the closed-loop success rates among metric names, without their intervals."""
+    return [name for name in names if name.startswith(SUCCESS) and not name.endswith(("_low", "_high"))]
+
+
+def key_metrics(analysis: Analysis) -> list[str]:
+    """Return the metrics that matter most, in the order in which reports show their curves."""
+    names = list(dict.fromkeys(name for run in analysis.runs for name in run.curves))
+    rows = (LOSS, L1, EVAL, EVAL_LOSS, OT_LOSS, MASS, DIAGONAL, STATE_COST, LABEL_COST)
+    found = [row.metric(names) for row in rows]
+    more = [name for name in ("train/grad_norm", "train/lr") if name in names]
+    return list(dict.fromkeys([*success_metrics(names), *(name for name in found if name is not None), *more]))
+
+
+def other_metrics(analysis: Analysis) -> list[str]:
+    """Return all further metrics that have a curve, by name."""
+    names = {name for run in analysis.runs for name in run.curves}
+    return sorted(names - set(key_metrics(analysis)))
