@@ -82,7 +82,7 @@ def test_two_ranks_with_four_workers_each_draw_different_rows(load):
     domains = open_domains(config)
     seen = []
     for rank in (0, 1):
-        samplers = make_samplers(config, domains, rank=rank, world_size=2)
+        samplers = make_samplers(config, domains)
         stream = BatchStream(config, domains, samplers, rank=rank, world_size=2)
         batches = list(make_loader(config, stream, start=0))
         for step, batch in enumerate(batches):
@@ -91,6 +91,33 @@ def test_two_ranks_with_four_workers_each_draw_different_rows(load):
     drawn = seen[0] + seen[1]
     assert len(drawn) == 2 * 6 * 2
     assert len(set(drawn)) == len(drawn)  # target rows of one epoch are dealt out, not repeated
+
+
+@pytest.mark.parametrize("rows", ["shared", "separate"])
+def test_processes_and_accumulated_batches_deal_out_the_rows_of_one_large_batch(load, rows):
+    whole = load(name="whole", batch_size=8, **{"ot.rows": rows})
+    dealt = load(name="dealt", batch_size=2, grad_accum_steps=2, **{"ot.rows": rows})
+    one = stream_of(whole)[0]
+    domains = open_domains(dealt)
+    ranks = [BatchStream(dealt, domains, make_samplers(dealt, domains), rank=r, world_size=2) for r in (0, 1)]
+    for step in (0, 5):
+        pieces = [ranks[rank][2 * step + place] for place in (0, 1) for rank in (0, 1)]
+        large = one[step]
+        cloned = [row for piece in pieces for row in cloned_rows(piece)]
+        assert sorted(cloned) == sorted(cloned_rows(large))
+        pairs = [pair for piece in pieces for pair in pairs_of(piece)]
+        assert pairs == pairs_of(large)  # in the same order, so that the problem is the same matrix
+        assert {len(piece.rows["index"]) for piece in pieces} == {2 if rows == "shared" else 4}
+
+
+def cloned_rows(batch):
+    kept = slice(batch.map.cloning)
+    return list(zip(batch.map.is_source[kept].tolist(), batch.rows["index"][kept].tolist(), strict=True))
+
+
+def pairs_of(batch):
+    sides = (batch.rows["index"][places].tolist() for places in (batch.map.pair_src, batch.map.pair_tgt))
+    return list(zip(*sides, strict=True))
 
 
 @pytest.mark.parametrize("stats", ["shared", "target", "source"])
@@ -112,7 +139,7 @@ def test_further_sources_share_the_source_rows_by_weight(load, world, tmp_path):
     assert [source.name for source in domains.sources] == ["source", "source_2"]
     counts = {"target": 0, "source": 0, "source_2": 0}
     for step in range(40):
-        parts = stream._cloning_parts(step)
+        parts = stream._step(step).cloning
         assert sum(len(part.frames) for part in parts) == 8
         for part in parts:
             counts[part.domain.name] += len(part.frames)

@@ -1,5 +1,6 @@
 """The stream of training batches: source, target and pair rows in one stack, with a map of what each row is for."""
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,16 +29,29 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """Rows of one domain in a batch; the first `partners` of a source's rows match target rows in order."""
+    """Rows of one domain; the first `partners` of a source's rows match target rows in order."""
 
     domain: Domain
     frames: Rows
     partners: int = 0
 
 
-class BatchStream(Dataset[Batch]):
-    """Batch number k of training, for any k >= 0, as a pure function of (config seed, rank, k).
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    """All rows of one optimisation step, over every process and accumulated batch: target first, then the sources.
 
+    The target rows begin with the partners of the first source, then those of the second, and so on.
+    """
+
+    cloning: list[_Part]
+    extra: list[_Part]  # pair rows that are encoded, but not cloned
+
+
+class BatchStream(Dataset[Batch]):
+    """Batch number k of this process, for any k >= 0, as a pure function of (config seed, rank, k).
+
+    `grad_accum_steps` batches in a row belong to one step. The rows of a step are drawn as one, and dealt out to its
+    batches and processes; so 2 processes, or 2 accumulated batches, of 8 rows see what one batch of 16 would hold.
     A DataLoader with `batch_size=None` and `sampler=range(start, stop)` reads it, with any number of workers.
 
     Args:
@@ -60,11 +74,12 @@ class BatchStream(Dataset[Batch]):
         ot = config.ot
         self._domains = domains
         self._samplers = samplers
+        self.batches_per_step = config.grad_accum_steps
         self._rank, self._world_size = rank, world_size
-        self._batch_size = config.batch_size
-        self._extra_pairs = (
-            max(1, round(ot.batch_ratio * config.batch_size)) if samplers and ot.rows == "separate" else 0
-        )
+        self._chunks = world_size * self.batches_per_step
+        self._step_size = config.batch_size * self._chunks
+        pairs = max(1, round(ot.batch_ratio * config.batch_size)) * self._chunks
+        self._extra_pairs = pairs if samplers and ot.rows == "separate" else 0
         self._seed = config.seed or 0
         self._augments = config.dataset.image_transforms.enable
         drop = getattr(config.policy, "drop_n_last_frames", 0)
@@ -83,23 +98,23 @@ class BatchStream(Dataset[Batch]):
             paired = [source.weight for source in domains.sources if source.name in samplers]
             self._pair_rotation = Rotation(paired) if paired else None
 
-    def __getitem__(self, step: int) -> Batch:
-        """Return batch number `step`."""
-        parts = self._cloning_parts(step)
-        cloning = sum(len(part.frames) for part in parts)
-        if self._extra_pairs:
-            parts += self._pair_parts(step)
-        rows = self._read(step, [part for part in parts if len(part.frames)])
-        if self._extra_pairs and "action_is_pad" in rows:
-            rows["action_is_pad"][cloning:] = True  # pair rows are encoded, but not cloned
-        return Batch(rows=rows, map=self._map(parts, cloning))
+    def __getitem__(self, number: int) -> Batch:
+        """Return batch `number` of this process."""
+        step, place = divmod(number, self.batches_per_step)
+        chunk = place * self._world_size + self._rank
+        rows = _chunk_of(self._step(step), chunk, self._chunks)
+        parts = rows.cloning + rows.extra
+        cloning = sum(len(part.frames) for part in rows.cloning)
+        read = self._read((chunk, step), [part for part in parts if len(part.frames)])
+        if rows.extra and "action_is_pad" in read:
+            read["action_is_pad"][cloning:] = True  # pair rows are encoded, but not cloned
+        return Batch(rows=read, map=self._map(rows, cloning))
 
-    def _cloning_parts(self, step: int) -> list[_Part]:
-        """Return target rows, then the rows of each source; shared pairs are the first rows of both."""
-        turn = step * self._world_size + self._rank
-        before = rows_before(turn, batch_size=self._batch_size, share=self._share)
-        behind = rows_before(turn + 1, batch_size=self._batch_size, share=self._share)
-        target = self._target.rows(turn * self._batch_size - before, self._batch_size - (behind - before))
+    def _step(self, step: int) -> _Step:
+        """Return the rows of a step; shared pairs are the first rows of both sides."""
+        before = rows_before(step, batch_size=self._step_size, share=self._share)
+        behind = rows_before(step + 1, batch_size=self._step_size, share=self._share)
+        target = self._target.rows(step * self._step_size - before, self._step_size - (behind - before))
         parts = [_Part(domain=self._domains.target, frames=target)]
         paired = 0
         for number, source in enumerate(self._domains.sources):
@@ -112,14 +127,13 @@ class BatchStream(Dataset[Batch]):
                 frames = np.concatenate([drawn.source_rows, frames[partners:]])
             parts.append(_Part(domain=source, frames=frames, partners=partners))
             paired += partners
-        return parts
+        return _Step(cloning=parts, extra=self._pair_parts(step) if self._extra_pairs else [])
 
     def _pair_parts(self, step: int) -> list[_Part]:
         """Return extra pairs: the target rows of all, then the source rows of each source, in the same order."""
         assert self._pair_rotation is not None
-        turn = step * self._world_size + self._rank
-        counts = self._pair_rotation.before((turn + 1) * self._extra_pairs) - self._pair_rotation.before(
-            turn * self._extra_pairs
+        counts = self._pair_rotation.before((step + 1) * self._extra_pairs) - self._pair_rotation.before(
+            step * self._extra_pairs
         )
         targets, sources = [], []
         paired = [source for source in self._domains.sources if source.name in self._samplers]
@@ -129,12 +143,13 @@ class BatchStream(Dataset[Batch]):
             sources.append(_Part(domain=source, frames=drawn.source_rows, partners=count))
         return [_Part(domain=self._domains.target, frames=np.concatenate(targets)), *sources]
 
-    def _map(self, parts: list[_Part], cloning: int) -> RowMap:
+    def _map(self, rows: _Step, cloning: int) -> RowMap:
         """Return where the matched rows are: target rows are matched from the front of their (last) block."""
+        parts = rows.cloning + rows.extra
         starts = np.cumsum([0, *(len(part.frames) for part in parts)])[:-1]
         matched = [start + np.arange(part.partners) for start, part in zip(starts, parts, strict=True) if part.partners]
         pair_src = np.concatenate(matched) if matched else np.empty(0, dtype=np.int64)
-        first = cloning if self._extra_pairs else 0
+        first = cloning if rows.extra else 0
         is_source = [np.full(len(part.frames), part.domain is not self._domains.target) for part in parts]
         return RowMap(
             cloning=cloning,
@@ -143,26 +158,60 @@ class BatchStream(Dataset[Batch]):
             is_source=np.concatenate(is_source),
         )
 
-    def _read(self, step: int, parts: list[_Part]) -> dict[str, Any]:
+    def _read(self, place: tuple[int, int], parts: list[_Part]) -> dict[str, Any]:
         if not self._augments:
             return _stack([part.domain.reader.rows(part.frames) for part in parts])
         with torch.random.fork_rng(devices=[]):  # augmentation draws belong to the batch, not to the process
-            torch.manual_seed(np.random.SeedSequence([self._seed, self._rank, step]).generate_state(1)[0])
+            torch.manual_seed(np.random.SeedSequence([self._seed, *place]).generate_state(1)[0])
             return _stack([part.domain.reader.rows(part.frames) for part in parts])
 
 
 def make_loader(config: TrainConfig, stream: BatchStream, *, start: int) -> DataLoader[Batch]:
-    """Return a loader of batches number `start` to `steps` - 1."""
+    """Return a loader of the batches of steps `start` to `steps` - 1, `grad_accum_steps` for each."""
     workers = config.num_workers
     return DataLoader(
         stream,
         batch_size=None,
-        sampler=range(start, config.steps),
+        sampler=range(start * stream.batches_per_step, config.steps * stream.batches_per_step),
         generator=torch.Generator(),  # else the loader would take a number from torch's own, and resuming another
         num_workers=workers,
         prefetch_factor=config.prefetch_factor if workers else None,
         multiprocessing_context=config.dataloader_multiprocessing_context if workers else None,
+        worker_init_fn=_ignore_interrupts if workers else None,
     )
+
+
+def _ignore_interrupts(_worker: int) -> None:
+    """Leave Ctrl-C to the training process, which still wants its batches while it saves a checkpoint."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _chunk_of(step: _Step, chunk: int, chunks: int) -> _Step:
+    """Return one of so many equal pieces of a step; matched rows stay together."""
+    if chunks == 1:
+        return step
+    return _Step(cloning=_cut(step.cloning, chunk, chunks), extra=_cut(step.extra, chunk, chunks))
+
+
+def _cut(parts: list[_Part], chunk: int, chunks: int) -> list[_Part]:
+    """Return a piece of a target part and the source parts behind it, whose partners lead the target rows in turn."""
+    if not parts:
+        return []
+    target, *sources = parts
+    frames, paired, pieces = [], 0, []
+    for source in sources:
+        matched = _piece(source.partners, chunk, chunks)
+        rest = _piece(len(source.frames) - source.partners, chunk, chunks, start=source.partners)
+        frames.append(target.frames[paired : paired + source.partners][matched])
+        own = np.concatenate([source.frames[matched], source.frames[rest]])
+        pieces.append(_Part(domain=source.domain, frames=own, partners=matched.stop - matched.start))
+        paired += source.partners
+    frames.append(target.frames[_piece(len(target.frames) - paired, chunk, chunks, start=paired)])
+    return [_Part(domain=target.domain, frames=np.concatenate(frames)), *pieces]
+
+
+def _piece(count: int, chunk: int, chunks: int, *, start: int = 0) -> slice:
+    return slice(start + chunk * count // chunks, start + (chunk + 1) * count // chunks)
 
 
 def _stack(parts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -91,12 +91,11 @@ def load_pairs(
     return table
 
 
-def make_samplers(
-    config: TrainConfig, domains: Domains, *, rank: int = 0, world_size: int = 1
-) -> dict[str, PairSampler]:
+def make_samplers(config: TrainConfig, domains: Domains) -> dict[str, PairSampler]:
     """Return the pair sampler of each source that has a table, by the source's name; none where no pairs are needed.
 
-    Held-out episodes of either domain are never drawn.
+    Held-out episodes of either domain are never drawn. Every process makes the same samplers: a step's pairs are drawn
+    as one and then dealt out.
 
     Raises:
         ConfigError: If pairs are needed and no source has a table.
@@ -111,7 +110,7 @@ def make_samplers(
     if not paired:
         raise ConfigError("ot.pair_info_path is not set; make a pair table with `otpilot pair` and give its path.")
     return {
-        source.name: _sampler(config, source, domains.target, rank * len(paired) + number, world_size * len(paired))
+        source.name: _sampler(config, source, domains.target, number, len(paired))
         for number, source in enumerate(paired)
     }
 
