@@ -1,0 +1,339 @@
+"""Metric lines as columns, fast: a file's rows are decoded into typed records of one layout, never into dictionaries.
+
+Nearly all lines of a run carry the same names. Their union is learned once, made into a record type, and msgspec
+decodes every line straight into it. A line that does not fit (text among the values, too many names, damage) takes
+the general way, alone.
+"""
+
+import json
+import struct
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from otpilot.runs.record import NON_FINITE
+
+CHUNK_BYTES = 8 << 20
+# A typed record of more names than this, or one that lines fill less than this, costs more than it saves.
+LAYOUT_LIMIT = 20_000
+LAYOUT_FILL = 0.05
+# A name that a line lacks: a NaN with a payload that no arithmetic produces, so that logged NaN stay apart from it.
+MISSING_BITS = 0x7FF8_0717_1707_0001
+MISSING: float = struct.unpack("<d", struct.pack("<Q", MISSING_BITS))[0]
+INT64 = np.iinfo(np.int64)
+# A line with this name among its values is an event.
+ALARM = "alarm"
+
+# Row numbers, steps, times, values.
+Part = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Column:
+    """One metric of one kind: steps, times (seconds) and values, (rows,) each, in file order."""
+
+    steps: NDArray[np.int64]
+    times: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextLine:
+    """A line with something other than numbers among its values, as it was written."""
+
+    step: int
+    time: float
+    kind: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MetricTable:
+    """A metrics.jsonl: columns by (kind, name), lines with text, the number of rows, and of unreadable lines."""
+
+    columns: Mapping[tuple[str, str], Column]
+    texts: tuple[TextLine, ...]
+    rows: int
+    skipped: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Layout:
+    names: tuple[str, ...]
+    decoder: "msgspec.json.Decoder[Any]"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Block:
+    """Typed records of one layout: row numbers, steps, times and kinds (rows,), values (rows, names)."""
+
+    names: tuple[str, ...]
+    rows: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    times: NDArray[np.float64]
+    kinds: list[str]
+    values: NDArray[np.float64]
+
+
+@dataclass(kw_only=True, eq=False)
+class _Loose:
+    """Values of one metric that came the general way."""
+
+    rows: array[int] = field(default_factory=lambda: array("q"))
+    steps: array[int] = field(default_factory=lambda: array("q"))
+    times: array[float] = field(default_factory=lambda: array("d"))
+    values: array[float] = field(default_factory=lambda: array("d"))
+
+    def part(self) -> Part:
+        """Return the same as arrays."""
+        return np.array(self.rows), np.array(self.steps), np.array(self.times), np.array(self.values)
+
+
+@dataclass(kw_only=True, eq=False)
+class _Collector:
+    """Gathers what the chunks of one file hold."""
+
+    blocks: list[_Block] = field(default_factory=list)
+    loose: dict[tuple[str, str], _Loose] = field(default_factory=dict)
+    texts: list[TextLine] = field(default_factory=list)
+    rows: int = 0
+    skipped: int = 0
+
+
+def read_table(path: Path) -> MetricTable:
+    """Return every intact line of a metrics.jsonl as columns; torn and garbled lines are counted, not raised.
+
+    Raises:
+        OSError: If the file cannot be opened.
+    """
+    collector = _Collector()
+    names: tuple[str, ...] = ()
+    with path.open("rb") as file:
+        for chunk in _chunks(file):
+            names = _collect(chunk, names, collector)
+    return MetricTable(
+        columns=_columns(collector), texts=tuple(collector.texts), rows=collector.rows, skipped=collector.skipped
+    )
+
+
+def number(value: Any) -> float | None:
+    """Return a logged value as a float, or None where it is none: numbers, flags, and non-finite ones as words."""
+    if isinstance(value, str):
+        return NON_FINITE.get(value)
+    if isinstance(value, bool | int | float):
+        try:
+            return float(value)
+        except OverflowError:  # an integer beyond 1e308
+            return None
+    return None
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the file in pieces of whole lines."""
+    rest = b""
+    while block := file.read(CHUNK_BYTES):
+        block = rest + block
+        cut = block.rfind(b"\n") + 1
+        rest = block[cut:]
+        if cut:
+            yield block[:cut]
+    if rest:
+        yield rest
+
+
+# Which names a file with this first line turned out to have: the next file of a campaign is decoded at first try.
+_learned: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+
+def _collect(chunk: bytes, names: tuple[str, ...], collector: _Collector) -> tuple[str, ...]:
+    """Add one chunk; return the names known now, for the next chunk."""
+    head = _names_of([chunk[: chunk.find(b"\n") + 1 or None]])
+    names = _union(names, _learned.get(head, head))
+    try:
+        records = _layout(names).decoder.decode_lines(chunk)
+        _add_records(records, names, collector)
+    except (msgspec.DecodeError, UnicodeDecodeError, OverflowError):  # the last: a step beyond 64 bits
+        names = _collect_lines(chunk.split(b"\n"), names, collector)
+    if len(_learned) > 64:
+        _learned.clear()
+    _learned[head] = names
+    return names
+
+
+def _collect_lines(lines: Sequence[bytes], names: tuple[str, ...], collector: _Collector) -> tuple[str, ...]:
+    """Add lines one by one: typed where they fit the layout widened by what they hold, else the general way."""
+    names = _union(names, _names_of(lines))
+    layout = _layout(names)
+    records: list[Any] = []
+    for line in lines:
+        if not line.strip():
+            continue
+        try:
+            record = layout.decoder.decode(line)
+            if not INT64.min <= record.step <= INT64.max:
+                raise msgspec.DecodeError
+            records.append(record)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            _add_records(records, names, collector)
+            records = []
+            _add_loose(line, collector)
+    _add_records(records, names, collector)
+    return names
+
+
+def _names_of(lines: Sequence[bytes]) -> tuple[str, ...]:
+    """Return the names with a number in any of these lines, in order of appearance; none if they are too many."""
+    names: dict[str, None] = {}
+    filled = rows = 0
+    for line in lines:
+        body = _parse(line)
+        if body is None:
+            continue
+        if ALARM in body["values"]:
+            continue
+        rows += 1
+        for name, value in body["values"].items():
+            if number(value) is not None:
+                names[name] = None
+                filled += 1
+        if len(names) > LAYOUT_LIMIT:
+            return ()
+    return tuple(names) if filled >= LAYOUT_FILL * rows * len(names) else ()
+
+
+def _union(names: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    return names if not more or names == more else tuple(dict.fromkeys((*names, *more)))
+
+
+@lru_cache(maxsize=16)
+def _layout(names: tuple[str, ...]) -> _Layout:
+    """Return a decoder for lines whose values have these names, any of them missing."""
+    number_type = float | Literal["NaN", "Infinity", "-Infinity"]
+    fields: list[Any] = [(f"f{index}", number_type, MISSING) for index in range(len(names))]
+    rename = {f"f{index}": name for index, name in enumerate(names)}
+    values = msgspec.defstruct("Values", fields, rename=rename, forbid_unknown_fields=True, gc=False)
+    head: list[Any] = [("step", int), ("time", float), ("kind", str), ("values", values)]
+    line = msgspec.defstruct("Line", head, gc=False)
+    return _Layout(names=names, decoder=msgspec.json.Decoder(line))
+
+
+def _add_records(records: list[Any], names: tuple[str, ...], collector: _Collector) -> None:
+    """Add typed records as a block.
+
+    Raises:
+        OverflowError: If a step does not fit 64 bits; nothing is added then.
+    """
+    if not records:
+        return
+    count = len(records)
+    flat = chain.from_iterable([msgspec.structs.astuple(record.values) for record in records])
+    block = _Block(
+        names=names,
+        rows=np.arange(collector.rows, collector.rows + count),
+        steps=np.fromiter([record.step for record in records], np.int64, count),
+        times=np.fromiter([record.time for record in records], np.float64, count),
+        kinds=[record.kind for record in records],
+        values=np.fromiter(flat, np.float64, count * len(names)).reshape(count, len(names)),
+    )
+    collector.blocks.append(block)
+    collector.rows += count
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """Return a line as a dictionary with the fields of the contract, or None."""
+    try:
+        body = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        try:  # bare NaN and Infinity, as Python's json writes them; numbers beyond 1e308
+            body = json.loads(line)
+        except (ValueError, RecursionError):
+            return None
+    except RecursionError:
+        return None
+    return body if isinstance(body, dict) and isinstance(body.get("values"), dict) else None
+
+
+def _add_loose(line: bytes, collector: _Collector) -> None:
+    """Add one line the general way: numbers to columns, and as a text line if anything else is among its values."""
+    body = _parse(line)
+    try:
+        if body is None:
+            raise ValueError
+        step, time, kind = int(body["step"]), float(body["time"]), str(body["kind"])
+        if not INT64.min <= step <= INT64.max:
+            raise ValueError
+    except (KeyError, TypeError, ValueError, OverflowError):
+        collector.skipped += 1
+        return
+    text = alarm = ALARM in body["values"]
+    for name, raw in () if alarm else body["values"].items():  # an alarm's numbers are evidence, not curves
+        value = number(raw)
+        if value is not None:
+            loose = collector.loose.setdefault((kind, name), _Loose())
+            loose.rows.append(collector.rows)
+            loose.steps.append(step)
+            loose.times.append(time)
+            loose.values.append(value)
+        elif raw is not None:
+            text = True
+    collector.rows += 1
+    if text:
+        collector.texts.append(TextLine(step=step, time=time, kind=kind, values=body["values"]))
+
+
+def _columns(collector: _Collector) -> dict[tuple[str, str], Column]:
+    """Return the column of each metric, in file order."""
+    parts: dict[tuple[str, str], list[Part]] = {}
+    for names, blocks in groupby(collector.blocks, key=lambda block: block.names):
+        _add_parts(_merged(names, list(blocks)), parts)
+    for key, loose in collector.loose.items():
+        parts.setdefault(key, []).append(loose.part())
+    return {key: _joined(pieces) for key, pieces in parts.items()}
+
+
+def _merged(names: tuple[str, ...], blocks: list[_Block]) -> _Block:
+    if len(blocks) == 1:
+        return blocks[0]
+    return _Block(
+        names=names,
+        rows=np.concatenate([block.rows for block in blocks]),
+        steps=np.concatenate([block.steps for block in blocks]),
+        times=np.concatenate([block.times for block in blocks]),
+        kinds=[kind for block in blocks for kind in block.kinds],
+        values=np.concatenate([block.values for block in blocks]),
+    )
+
+
+def _add_parts(block: _Block, parts: dict[tuple[str, str], list[Part]]) -> None:
+    """Split a block by kind and name; columns without a gap share their rows, steps and times."""
+    for kind in dict.fromkeys(block.kinds):
+        mine = np.fromiter([other == kind for other in block.kinds], bool, len(block.kinds))
+        rows, steps, times = block.rows[mine], block.steps[mine], block.times[mine]
+        table = np.ascontiguousarray(block.values[mine].T)
+        present = table.view(np.uint64) != MISSING_BITS
+        for index, count in enumerate(present.sum(axis=1).tolist()):
+            if not count:
+                continue
+            pieces = parts.setdefault((kind, block.names[index]), [])
+            if count == len(rows):
+                pieces.append((rows, steps, times, table[index]))
+            else:
+                mask = present[index]
+                pieces.append((rows[mask], steps[mask], times[mask], table[index][mask]))
+
+
+def _joined(parts: list[Part]) -> Column:
+    if len(parts) == 1:
+        _, steps, times, values = parts[0]
+        return Column(steps=steps, times=times, values=values)
+    rows, steps, times, values = (np.concatenate(axis) for axis in zip(*parts, strict=True))
+    order = np.argsort(rows, kind="stable")
+    return Column(steps=steps[order], times=times[order], values=values[order])
