@@ -136,9 +136,7 @@ def _events(texts: Sequence[TextLine]) -> tuple[tuple[Event, ...], list[str]]:
         if line.kind == "health" or kind is not None:
             events.append(Event(step=line.step, kind=str(kind or line.kind), message=str(message), values=values))
         else:
-            strange.update(
-                f"{line.kind}/{name}" for name, value in values.items() if not isinstance(value, int | float)
-            )
+            strange.update(f"{line.kind}/{name}" for name, value in line.values.items() if number(value) is None)
     if not strange:
         return tuple(events), []
     listed = ", ".join(sorted(strange)[:5]) + (" and others" if len(strange) > 5 else "")

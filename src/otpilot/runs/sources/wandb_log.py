@@ -1,7 +1,7 @@
 """The framing of a `.wandb` file: LevelDB's log format behind a header, read so that damage stays local.
 
 The file is cut into blocks of 32 KiB (the 7-byte file header belongs to the first). A block holds chunks: crc32 (4
-bytes, over type and data), length (2), type (1), data. A record is one chunk (FULL) or several (FIRST, MIDDLE..., LAST).
+bytes, over type and data), length (2), type (1), data. A record is one chunk (FULL) or several (FIRST, MIDDLE, LAST).
 Format: https://github.com/google/leveldb/blob/main/doc/log_format.md, with plain crc32 instead of the masked crc32c.
 """
 
@@ -66,7 +66,7 @@ def read_records(data: bytes, damage: Damage) -> Iterator[bytes]:
 
 
 def _next(position: int) -> int:
-    """Return where the chunk behind this position begins: a block's last bytes are filled up if too few for a header."""
+    """Return where the chunk behind this position begins; a block's last bytes stay empty if no header fits."""
     left = BLOCK - position % BLOCK
     return position + left if left < CHUNK_HEADER.size else position
 
@@ -115,7 +115,7 @@ def _cut_off(data: bytes, position: int) -> bool:
         return True
     _, length, kind = CHUNK_HEADER.unpack_from(data, position)
     end = position + CHUNK_HEADER.size + length
-    return FULL <= kind <= LAST and len(data) < end <= position - position % BLOCK + BLOCK
+    return bool(FULL <= kind <= LAST and len(data) < end <= position - position % BLOCK + BLOCK)
 
 
 def _resume(data: bytes, position: int, stop: int) -> int:
