@@ -1,0 +1,234 @@
+"""The blocks of a Markdown report, line for line in the form of the seed reports."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from otpilot.analysis.compare import Comparison, Difference, PairComparison
+from otpilot.analysis.postmortem import PostMortem
+from otpilot.analysis.result import Analysis, RunReport
+from otpilot.analysis.settings import KeySettings, Setting
+from otpilot.analysis.statistics import Endpoint, Stability, Tail
+from otpilot.report.analysis import rows
+from otpilot.report.analysis.digits import figure, padded, percent, signed
+from otpilot.report.analysis.words import Lang, word
+from otpilot.report.markdown import escape_markdown
+
+_UNSAFE_IN_LINK = str.maketrans({"(": "%28", ")": "%29", " ": "%20", "<": "%3C", ">": "%3E", "\n": "", "\r": ""})
+
+
+def link_target(url: str) -> str:
+    """Return a URL that cannot end the parentheses of a Markdown link."""
+    return url.translate(_UNSAFE_IN_LINK)
+
+
+def result_lines(run: RunReport, lang: Lang, *, change: bool, indent: str = "") -> Iterator[str]:
+    """Return one line per metric: first, last, best@step, and with `change` the difference and its percentage."""
+    for row, found in rows.block(run):
+        yield f"{indent}- {row.label(lang)}: {_endpoints(found, lang)}{_change(found) if change else ''}"
+
+
+def _endpoints(found: Endpoint, lang: Lang) -> str:
+    first, last, best = (word(key, lang) for key in ("first", "last", "best"))
+    lost = found.nan + found.inf
+    text = (
+        f"{first}={figure(found.first)}, {last}={figure(found.last)}, {best}={figure(found.best)}@{found.best_step}"
+    )
+    return text + (f" [NaN {found.nan}, inf {found.inf}]" if lost else "")
+
+
+def _change(found: Endpoint) -> str:
+    if found.first is None:
+        return ""
+    return f", Δ={figure(found.delta)} ({percent(found.pct)})"
+
+
+def config_lines(config: KeySettings, lang: Lang, *, indent: str = "  ") -> Iterator[str]:
+    """Return the two config lines of the seeds, or one that says that the config is not known."""
+    if config == KeySettings():
+        yield f"{indent}- {word('no config', lang)}"
+        return
+    yield (
+        f"{indent}- window_size={_setting(config.window_size)}, reg={_setting(config.reg)}, tau={_taus(config)}, "
+        f"heuristic={_setting(config.heuristic)}"
+    )
+    yield (
+        f"{indent}- weight_embed={_setting(config.weight_embed)}, weight_label={_setting(config.weight_label)}, "
+        f"lambda_ot={_setting(config.lambda_ot)}"
+    )
+
+
+def _taus(config: KeySettings) -> str:
+    source = "hard" if config.hard_src else _setting(config.tau_src)
+    target = "hard" if config.hard_tgt else _setting(config.tau_tgt)
+    return f"({source},{target})"
+
+
+def _setting(value: Setting) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else escape_markdown(str(value))
+
+
+def title(run: RunReport, lang: Lang) -> str:
+    """Return the heading of a run under a dated update: `R1  [act](url)` in Chinese, `act (id)` in English."""
+    name = escape_markdown(run.name)
+    if lang == "en":
+        return f"{name} ({escape_markdown(run.id)})"
+    policy = escape_markdown(run.config.policy or run.id)
+    return f"{name}  [{policy}]({link_target(run.url)})" if run.url else f"{name}  {policy}"
+
+
+def fresh_title(run: RunReport) -> str:
+    """Return the heading of a run in a new report: `R1  (url)`, or its source where it has no address."""
+    place = link_target(run.url) if run.url else escape_markdown(run.source or run.id)
+    return f"{escape_markdown(run.name)}  ({place})"
+
+
+def overview_lines(analysis: Analysis) -> Iterator[str]:
+    """Return one line per run: id, policy, where it is."""
+    for run in analysis.runs:
+        place = link_target(run.url) if run.url else escape_markdown(run.source)
+        yield f"- {escape_markdown(run.id)} · {escape_markdown(run.config.policy or run.name)} · {place}"
+
+
+def table_lines(analysis: Analysis) -> Iterator[str]:
+    """Return the table of tail statistics of seed report 002, its columns named after the metrics found."""
+    names = [name for run in analysis.runs for name in run.statistics]
+    label = (rows.LABEL_COST.metric(names) or "train/ot_cost/action_lbl").removeprefix("train/")
+    score = "eval_l1" if rows.EVAL.metric(names) or not rows.EVAL_LOSS.metric(names) else "eval_loss"
+    yield (
+        f"| run_id | {escape_markdown(label)} last_mean | last_std | slope_last | jitter | ot_loss last_mean "
+        f"| {score} last_mean |"
+    )
+    yield "|---|---:|---:|---:|---:|---:|---:|"
+    for run in analysis.runs:
+        cost = tail(run, rows.LABEL_COST)
+        ot = tail(run, rows.OT_LOSS)
+        held_out = tail(run, rows.EVAL if score == "eval_l1" else rows.EVAL_LOSS)
+        values = [
+            *((cost.last_mean, cost.last_std, cost.slope_last, cost.jitter) if cost else (None,) * 4),
+            ot.last_mean if ot else None,
+            held_out.last_mean if held_out else None,
+        ]
+        cells = " | ".join(figure(value, missing="-") for value in values)
+        yield f"| {escape_markdown(run.id)} | {cells} |"
+
+
+def tail(run: RunReport, row: rows.Row) -> Tail | None:
+    """Return the tail statistics of a row's metric, or None."""
+    found = run.statistics.get(row.metric(run.statistics) or "")
+    return None if found is None else found.tail
+
+
+def explanation_lines(lang: Lang) -> Iterator[str]:
+    """Return what the table's columns mean."""
+    for key in ("explain mean", "explain slope", "explain jitter"):
+        yield f"- {word(key, lang)}"
+
+
+def summary_lines(run: RunReport) -> Iterator[str]:
+    """Return the data summary of seed report 000: spread of the label cost, drift of the evaluation."""
+    for metric, found in run.shared.items():
+        yield f"- {escape_markdown(metric)}: {_drift(found) if metric.startswith('eval/') else _spread(found)}"
+
+
+def _spread(found: Stability) -> str:
+    return (
+        f"n={found.rows}, last={figure(found.last)}, mean={figure(found.mean)}, std={figure(found.std)}, "
+        f"cv={figure(found.cv, digits=3)}, med_abs_rel_change={figure(found.med_abs_rel_change)}"
+    )
+
+
+def _drift(found: Stability) -> str:
+    return (
+        f"n={found.rows}, last={figure(found.last)}, min={figure(found.min)}, "
+        f"delta(last-min)={figure(found.delta_last_min)}, slope_recent={figure(found.slope_recent)}"
+    )
+
+
+def comparison_lines(comparison: Comparison, lang: Lang) -> Iterator[str]:
+    """Return a comparison in seed report 002's form: the score, the last and the best value of each run."""
+    direction = "max over run" if comparison.direction == "max" else "min over run"
+    score = f"mean of the last {max((pair.evaluations for pair in comparison.pairs), default=0)} at equal step"
+    if lang == "zh":
+        direction = "全程最大" if comparison.direction == "max" else "全程最小"
+        score = f"相同步数下最后 {max((pair.evaluations for pair in comparison.pairs), default=0)} 次评估均值"
+    last, best = word("last", lang), word("best", lang)
+    yield f"- {escape_markdown(comparison.metric)} ({score}):"
+    yield from _pairs(comparison, lang, lambda pair: pair.score)
+    yield f"- {escape_markdown(comparison.metric)} ({last}):"
+    yield from _pairs(comparison, lang, lambda pair: pair.last)
+    yield f"- {best} ({direction}):"
+    for pair in comparison.pairs:
+        yield f"  - {_best(pair, comparison, lang)}"
+
+
+def _pairs(comparison: Comparison, lang: Lang, read: Callable[[PairComparison], Difference | None]) -> Iterator[str]:
+    for run in dict.fromkeys(pair.run for pair in comparison.pairs):
+        mine = [(pair, read(pair)) for pair in comparison.pairs if pair.run == run]
+        found: list[tuple[PairComparison, Difference]] = [(pair, item) for pair, item in mine if item is not None]
+        if not found:
+            yield f"  - {escape_markdown(run)}: -"
+            continue
+        baselines = ", ".join(
+            f"{word('vs', lang)} {word('baseline', lang)} {escape_markdown(pair.baseline)} {padded(item.baseline)} "
+            f"({signed(item.percent)})"
+            for pair, item in found
+        )
+        yield f"  - {escape_markdown(run)}: {padded(found[0][1].ours)} {baselines}"
+
+
+def _best(pair: PairComparison, comparison: Comparison, lang: Lang) -> str:
+    name, best = escape_markdown(pair.run), word("best", lang)
+    if pair.best is None:
+        return f"{name} {best} -"
+    ours, theirs = pair.best.ours, pair.best.baseline
+    better = ours > theirs if comparison.direction == "max" else ours < theirs
+    if lang == "zh":
+        relation = "与之相同" if ours == theirs else f"{'优于' if better else '差于'} {escape_markdown(pair.baseline)}"
+        return f"{name} 最优 {padded(ours)}（{relation} {signed(pair.best.percent)}），第 {pair.best.step} 步"
+    relation = "the same as" if ours == theirs else f"{'better' if better else 'worse'} than"
+    return (
+        f"{name} best {padded(ours)} ({relation} {escape_markdown(pair.baseline)} by {signed(pair.best.percent)}) "
+        f"at step ~{pair.best.step}"
+    )
+
+
+def postmortem_run_lines(run: RunReport, *, metric: str | None, baseline: bool, lang: Lang) -> Iterator[str]:
+    """Return a run's three lines of seed report 002's post-mortem: scores, optimiser, transport."""
+    config = run.config
+    cost, score = tail(run, rows.LABEL_COST), level(run, metric or "")
+    name = (metric or "eval").removeprefix("eval/offline_eval/").removeprefix("sim/")
+    shown = "eval_l1" if name == "avg_l1" else escape_markdown(name)
+    prefix = f"{word('baseline', lang)} " if baseline else ""
+    yield (
+        f"- {prefix}{escape_markdown(run.id)} · {shown}={figure(score)}, "
+        f"ot_action_lbl={figure(cost.last_mean if cost else None)}, jitter={figure(cost.jitter if cost else None)}"
+    )
+    yield (
+        f"  - optimizer: lr={_setting(config.lr)}, wd={_setting(config.weight_decay)}, "
+        f"clip={_setting(config.grad_clip_norm)}, sched={_setting(config.scheduler)}"
+    )
+    yield (
+        f"  - ot: lambda={_setting(config.lambda_ot)}, reg={_setting(config.reg)}, tau={_taus(config)}, "
+        f"win={_setting(config.window_size)}, action_lbl_w={_setting(config.weight_label)}"
+    )
+
+
+def level(run: RunReport, metric: str) -> float | None:
+    """Return the mean of a metric over its tail; the last value where the run came as a summary without curves."""
+    found = run.statistics.get(metric)
+    if found is None:
+        return None
+    return found.tail.last_mean if found.tail.points else found.endpoint.last
+
+
+def difference_lines(found: PostMortem, lang: Lang) -> Iterator[str]:
+    """Return the config differences, suspects first: key, both values, the factor."""
+    for one in found.differences:
+        factor = "" if one.factor is None else f" (x{one.factor:.4g})"
+        mark = f" **{word('could explain', lang)}**" if one.could_explain else ""
+        yield f"- {escape_markdown(one.key)}: {_setting(one.better)} → {_setting(one.worse)}{factor}{mark}"
+
+
+def note_lines(notes: Sequence[str]) -> Iterator[str]:
+    """Return notes as a list."""
+    yield from (f"- {escape_markdown(note)}" for note in notes)
+

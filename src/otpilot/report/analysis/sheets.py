@@ -1,0 +1,263 @@
+"""The tables and lists of the HTML page: runs, findings, verdicts, statistics, config differences."""
+
+from collections.abc import Iterator, Sequence
+
+from otpilot.analysis.compare import Comparison, Difference
+from otpilot.analysis.postmortem import PostMortem
+from otpilot.analysis.result import Analysis, RunReport
+from otpilot.analysis.settings import Setting
+from otpilot.analysis.statistics import MetricStatistics
+from otpilot.report.analysis import rows
+from otpilot.report.analysis.digits import figure, percent, signed
+from otpilot.report.analysis.page_words import said
+from otpilot.report.analysis.told import Told, basis, ranked, tell
+from otpilot.report.analysis.words import Lang, word
+from otpilot.report.palette import LineStyle
+from otpilot.report.svg import safe_text
+
+MOST_TABLES = 60
+"""Metrics with a table of statistics on the page; the others are in --json."""
+MOST_SETTINGS = 400
+MISSING = "–"
+
+
+def stroke(style: LineStyle) -> str:
+    """Return a short line in a run's colour and dashes."""
+    kind = "solid" if not style.dash else "dotted" if style.dash.startswith("2") else "dashed"
+    return f'<i class="stroke" style="border-top:3px {kind} {style.colour}"></i>'
+
+
+def table(head: Sequence[str], body: Sequence[str], *, text: int = 1) -> str:
+    """Return a table card; the first `text` columns are text, the others figures. Cells are HTML already."""
+    cells = "".join(f"<th{' class=text' if place < text else ''}>{one}</th>" for place, one in enumerate(head))
+    lines = "\n".join(body)
+    return (
+        f'<div class="card scroll"><table class="plain"><thead><tr>{cells}</tr></thead><tbody>\n{lines}\n</tbody></table></div>'
+    )
+
+
+def name_cell(run: RunReport, style: LineStyle, lang: Lang) -> str:
+    """Return a row's head: colour, name (a link where the run has a web address), id where it differs."""
+    label = safe_text(run.name)
+    if run.url is not None and run.url.startswith(("https://", "http://")):
+        label = f'<a href="{safe_text(run.url)}" rel="noreferrer noopener">{label}</a>'
+    about = [safe_text(run.id)] if run.id != run.name else []
+    about += [word("baseline", lang)] if run.is_baseline else []
+    more = f'<br><span class="quiet">{" · ".join(about)}</span>' if about else ""
+    return f'<th class="text name">{stroke(style)} {label}{more}</th>'
+
+
+def runs(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> Iterator[str]:
+    """Yield the table of runs: state, steps, the figures that matter, tags."""
+    shown = _overview(analysis)
+    names = [safe_text(row.label(lang)) for row in shown]
+    head = [word("run", lang), word("state", lang), *names, word("steps", lang), word("tag", lang)]
+    body = []
+    for run, style in zip(analysis.runs, styles, strict=True):
+        cells = [f"<td>{_level(run, row)}</td>" for row in shown]
+        steps = max((found.endpoint.last_step or 0 for found in run.statistics.values()), default=0)
+        state = f'<td class="text" title="{safe_text(run.reason)}">{word(run.state, lang)}</td>'
+        tags = f'<td class="text wide">{_tags(run, lang)}</td>'
+        body.append(f"<tr>{name_cell(run, style, lang)}{state}{''.join(cells)}<td>{steps:,}</td>{tags}</tr>")
+    yield table(head, body, text=2)
+    yield f'<p class="quiet">{word("last values", lang)} ({word("best", lang)} @ {said("step", lang)})</p>'
+
+
+def _overview(analysis: Analysis) -> list[rows.Row]:
+    names = list(dict.fromkeys(name for run in analysis.runs for name in run.statistics))
+    success = [
+        rows.Row(zh=f"成功率 {cell}", en=f"success {cell}", names=(name,))
+        for name in rows.success_metrics(names)[:3]
+        for cell in [name.removeprefix(rows.SUCCESS)]
+    ]
+    held_out = rows.EVAL if rows.EVAL.metric(names) else rows.EVAL_LOSS
+    return [*success, *(row for row in (held_out, rows.LOSS, rows.L1, rows.MASS) if row.metric(names))]
+
+
+def _level(run: RunReport, row: rows.Row) -> str:
+    found = rows.endpoint(run.statistics, row)
+    if found.last is None:
+        return MISSING
+    if row in (rows.MASS, rows.L1) or found.best == found.last:
+        return figure(found.last)
+    return f'{figure(found.last)}<br><span class="quiet">{figure(found.best)} @ {found.best_step:,}</span>'
+
+
+def _tags(run: RunReport, lang: Lang) -> str:
+    told = [tell(finding, lang) for finding in ranked(run.findings)]
+    tags = (f'<span class="tag {one.severity}" title="{safe_text(one.sentence)}">{safe_text(one.tag)}</span>' for one in told)
+    return "".join(tags) or f'<span class="quiet">{word("nothing found", lang)}</span>'
+
+
+def findings(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> Iterator[str]:
+    """Yield a card per run with its findings: sentence, numbers, window, limits and where they come from."""
+    shown = [(run, style) for run, style in zip(analysis.runs, styles, strict=True) if run.findings or run.events]
+    if not shown:
+        return
+    yield '<div class="cards">'
+    for run, style in shown:
+        items = [_finding(one, lang) for one in (tell(finding, lang) for finding in ranked(run.findings))]
+        events = [f"<li>{event.step:,}: {safe_text(event.message or event.kind)}</li>" for event in run.events[:20]]
+        more = f'<p class="quiet">{word("events", lang)}</p><ul class="findings quiet">{"".join(events)}</ul>' if events else ""
+        yield f'<div class="card"><h3>{stroke(style)} {safe_text(run.name)}</h3>{"".join(items)}{more}</div>'
+    yield "</div>"
+
+
+def _finding(told: Told, lang: Lang) -> str:
+    pairs = [(word("metric", lang), told.metric)] if told.metric else []
+    pairs += [(word("evidence", lang), told.window)] if told.window else []
+    pairs += list(told.evidence)
+    limits = [
+        f"<div><dt>{word('threshold', lang)} {safe_text(name)}</dt><dd>{safe_text(value)}</dd><dt>({safe_text(origin)})</dt></div>"
+        for name, value, origin in told.limits
+    ]
+    evidence = "".join(f"<div><dt>{safe_text(key)}</dt><dd>{safe_text(value)}</dd></div>" for key, value in pairs)
+    return (
+        f'<div class="found {told.severity}"><p><span class="tag {told.severity}">{safe_text(told.tag)}</span> '
+        f"{safe_text(told.sentence)}</p><dl>{evidence}</dl>{f'<dl>{"".join(limits)}</dl>' if limits else ''}</div>"
+    )
+
+
+def comparisons(analysis: Analysis, lang: Lang) -> Iterator[str]:
+    """Yield each comparison's verdict and its pairs of runs."""
+    for found in analysis.comparisons:
+        yield f'<h3>{safe_text(found.name)} {word("vs", lang)} {safe_text(found.baseline_name)}</h3>'
+        yield f"<p>{_verdict(found, lang)}</p>"
+        head = [word("run", lang), word("baseline", lang), "seed", *_difference_heads(found, lang)]
+        body = [
+            f'<tr><th class="text name">{safe_text(pair.run)}</th><td class="text">{safe_text(pair.baseline)}</td>'
+            f"<td>{MISSING if pair.seed is None else pair.seed}</td>"
+            f"{_difference(pair.score)}{_difference(pair.last)}{_difference(pair.best)}</tr>"
+            for pair in found.pairs
+        ]
+        yield table(head, body, text=2)
+        yield from (f'<p class="quiet">{safe_text(note)}</p>' for note in found.notes)
+
+
+def _difference_heads(found: Comparison, lang: Lang) -> list[str]:
+    metric = safe_text(found.metric)
+    return [f"{metric}<br>{name}" for name in (said("score", lang), word("last", lang), word("best", lang))]
+
+
+def _difference(one: Difference | None) -> str:
+    if one is None:
+        return f"<td>{MISSING}</td>"
+    return (
+        f"<td>{figure(one.ours)} {'' if one.percent is None else f'({signed(one.percent)})'}"
+        f'<br><span class="quiet">{figure(one.baseline)} @ {one.baseline_step:,}</span></td>'
+    )
+
+
+def _verdict(found: Comparison, lang: Lang) -> str:
+    verdict = found.verdict
+    kind = verdict.word if verdict.word != "not distinguishable" else ""
+    return f'<span class="verdict {kind}">{word(verdict.word, lang)}</span> {safe_text(basis(verdict, lang))}'
+
+
+def postmortems(analysis: Analysis, lang: Lang) -> Iterator[str]:
+    """Yield what could explain that a run is worse than its baseline, and the one change that would test it."""
+    for found in analysis.postmortems:
+        yield f"<h3>{safe_text(found.run)} {word('vs', lang)} {safe_text(found.baseline)}</h3>"
+        yield from _postmortem(found, lang)
+
+
+def _postmortem(found: PostMortem, lang: Lang) -> Iterator[str]:
+    head = [word("setting", lang), safe_text(found.baseline), safe_text(found.run), said("factor", lang), ""]
+    body = [
+        f'<tr><th class="text name"><code>{safe_text(one.key)}</code></th><td>{setting(one.better)}</td>'
+        f"<td>{setting(one.worse)}</td><td>{MISSING if one.factor is None else f'x{one.factor:.4g}'}</td>"
+        f'<td class="text">{f'<span class="tag warning">{word("could explain", lang)}</span>' if one.could_explain else ""}</td></tr>'
+        for one in found.differences[:MOST_SETTINGS]
+    ]
+    if body:
+        yield table(head, body)
+
+
+def setting(value: Setting) -> str:
+    """Return a setting as HTML, numbers with four significant digits."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return safe_text(str(value))
+
+
+def statistics(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> Iterator[str]:
+    """Yield one folded table per metric with all three families of statistics, key metrics first."""
+    names = dict.fromkeys(name for run in analysis.runs for name in run.statistics)
+    order = [name for name in rows.key_metrics(analysis) if name in names]
+    order += sorted(set(names) - set(order))
+    if not order:
+        return
+    head = [word("run", lang), *STATISTICS]
+    yield '<div class="card sheet">'
+    for place, metric in enumerate(order[:MOST_TABLES]):
+        body = [
+            f"<tr>{name_cell(run, style, lang)}{_figures(run.statistics[metric])}</tr>"
+            for run, style in zip(analysis.runs, styles, strict=True)
+            if metric in run.statistics
+        ]
+        opened = " open" if place == 0 else ""
+        yield f'<details class="stats"{opened}><summary>{safe_text(metric)}</summary>{_bare(head, body)}</details>'
+    yield "</div>"
+    yield f'<p class="quiet">{word("explain endpoint", lang)} {" ".join(word(f"explain {key}", lang) for key in ("mean", "slope", "jitter"))}</p>'
+    if len(order) > MOST_TABLES:
+        yield f'<p class="quiet">{said("more tables", lang).format(count=len(order) - MOST_TABLES)}</p>'
+
+
+STATISTICS = (
+    "n", "NaN", "inf", "first", "last", "best", "@", "Δ", "pct", "mean", "std", "cv", "slope_recent", "last_mean", "last_std",
+    "slope_last", "jitter",
+)  # fmt: skip
+
+
+def _figures(found: MetricStatistics) -> str:
+    end, spread, tail = found.endpoint, found.stability, found.tail
+    values = [
+        str(end.rows), str(end.nan or ""), str(end.inf or ""), *(figure(one, missing=MISSING) for one in (end.first, end.last, end.best)),
+        MISSING if end.best_step is None else f"{end.best_step:,}", figure(end.delta, missing=MISSING),
+        percent(end.pct, missing=MISSING),
+        *(figure(one, missing=MISSING) for one in (spread.mean, spread.std, spread.cv, spread.slope_recent)),
+        *(figure(one, missing=MISSING) for one in (tail.last_mean, tail.last_std, tail.slope_last, tail.jitter)),
+    ]  # fmt: skip
+    return "".join(f"<td>{one}</td>" for one in values)
+
+
+def _bare(head: Sequence[str], body: Sequence[str]) -> str:
+    return table(head, body).replace('<div class="card scroll">', '<div class="scroll">', 1)
+
+
+def config_differences(analysis: Analysis, lang: Lang) -> Iterator[str]:
+    """Yield the settings in which the runs differ, one column a run; values like the first baseline's are muted."""
+    recorded = [run for run in analysis.runs if run.settings]
+    if len(recorded) < 2:
+        return
+    recorded.sort(key=lambda run: not run.is_baseline)
+    keys = dict.fromkeys(key for run in recorded for key in run.settings)
+    differing = [key for key in keys if len({_comparable(run, key) for run in recorded}) > 1]
+    same = said("same", lang).format(count=len(keys) - len(differing))
+    if not differing:
+        yield f'<p class="quiet">{said("no difference", lang)} {same}</p>'
+        return
+    head = [word("setting", lang), *(safe_text(run.name) for run in recorded)]
+    body = []
+    for key in differing[:MOST_SETTINGS]:
+        reference = _comparable(recorded[0], key)
+        cells = (
+            f"<td{' class=same' if place and _comparable(run, key) == reference else ''}>"
+            f"{setting(run.settings[key]) if key in run.settings else MISSING}</td>"
+            for place, run in enumerate(recorded)
+        )
+        body.append(f'<tr><th class="text name"><code>{safe_text(key)}</code></th>{"".join(cells)}</tr>')
+    yield table(head, body)
+    yield f'<p class="quiet">{same}</p>'
+
+
+def _comparable(run: RunReport, key: str) -> str:
+    return f"{type(run.settings[key]).__name__}:{run.settings[key]!r}" if key in run.settings else ""
+
+
+def notes(analysis: Analysis, lang: Lang) -> Iterator[str]:
+    """Yield what was lost or unusual while reading."""
+    items = [safe_text(note) for note in analysis.notes]
+    items += [f"{safe_text(run.name)}: {safe_text(note)}" for run in analysis.runs for note in run.notes]
+    if items:
+        yield f'<ul class="findings">{"".join(f"<li>{item}</li>" for item in items)}</ul>'
