@@ -24,12 +24,28 @@ class TransportError(OtpilotError):
     """A transport problem is malformed or not finite."""
 
 
+class NonFiniteError(TransportError):
+    """A cost or feature is NaN or infinite, so there is no transport problem to solve."""
+
+
 class TrainingError(OtpilotError):
     """Training cannot start, or cannot go on."""
 
 
 class RunError(OtpilotError):
     """A run folder is missing, unreadable, or breaks the contract on disk."""
+
+
+class LedgerError(OtpilotError):
+    """The ledger cannot be opened or reached, or was asked for something that its rules forbid."""
+
+
+class LeaseLostError(LedgerError):
+    """A trial was worked on with a lease that ended, or that another owner took over."""
+
+
+class ExecutorError(OtpilotError):
+    """A trial cannot be started, watched or ended as asked."""
 
 
 class MissingFileError(OtpilotError):
