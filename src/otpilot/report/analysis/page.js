@@ -7,7 +7,7 @@
   const state = { smoothing: 0, log: false, robust: false, byTime: false, window: null, hidden: new Set(), zoom };
   const charts = [...document.querySelectorAll(".curve")].map((element) => new Chart(element, data, state));
   const byElement = new Map(charts.map((chart) => [chart.element, chart]));
-  const chips = [...document.querySelectorAll("#runs .chip")];
+  const chips = [...document.querySelectorAll("#chips .chip")];
 
   const observer = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {

@@ -47,8 +47,6 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "{count} further metrics have no table here; see --json.",
         "另有 {count} 个指标未列表，见 --json。",
     ),
-    "score": ("score", "得分"),
-    "factor": ("factor", "倍数"),
     "same": ("{count} settings are the same in all runs.", "{count} 项设置在所有运行中相同。"),
     "no difference": ("The recorded settings do not differ.", "记录的设置没有差异。"),
     "no picture": ("The plan of {run} cannot be shown: {error}", "{run} 的传输计划无法显示：{error}"),

@@ -93,3 +93,24 @@ def other_metrics(analysis: Analysis) -> list[str]:
     """Return all further metrics that have a curve, by name."""
     names = {name for run in analysis.runs for name in run.curves}
     return sorted(names - set(key_metrics(analysis)))
+
+
+NO_BEST = (MASS, L1, LOSS)
+"""Rows of the overview whose best value says little beside the last one."""
+
+
+def overview(analysis: Analysis) -> list[Row]:
+    """Return the few rows that the table of runs shows: success, the evaluation, the loss, the mass."""
+    names = list(dict.fromkeys(name for run in analysis.runs for name in run.statistics))
+    success = [
+        Row(zh=f"成功率 {cell}", en=f"success {cell}", names=(name,))
+        for name in success_metrics(names)[:3]
+        for cell in [name.removeprefix(SUCCESS)]
+    ]
+    held_out = EVAL if EVAL.metric(names) else EVAL_LOSS
+    return [*success, *(row for row in (held_out, LOSS, L1, MASS) if row.metric(names))]
+
+
+def last_step(run: RunReport) -> int:
+    """Return the last step that any metric has; 0 where there is none."""
+    return max((found.endpoint.last_step or 0 for found in run.statistics.values()), default=0)

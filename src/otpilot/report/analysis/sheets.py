@@ -49,36 +49,24 @@ def name_cell(run: RunReport, style: LineStyle, lang: Lang) -> str:
 
 def runs(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> Iterator[str]:
     """Yield the table of runs: state, steps, the figures that matter, tags."""
-    shown = _overview(analysis)
+    shown = rows.overview(analysis)
     names = [safe_text(row.label(lang)) for row in shown]
     head = [word("run", lang), word("state", lang), *names, word("steps", lang), word("tag", lang)]
     body = []
     for run, style in zip(analysis.runs, styles, strict=True):
         cells = [f"<td>{_level(run, row)}</td>" for row in shown]
-        steps = max((found.endpoint.last_step or 0 for found in run.statistics.values()), default=0)
         state = f'<td class="text" title="{safe_text(run.reason)}">{word(run.state, lang)}</td>'
         tags = f'<td class="text wide">{_tags(run, lang)}</td>'
-        body.append(f"<tr>{name_cell(run, style, lang)}{state}{''.join(cells)}<td>{steps:,}</td>{tags}</tr>")
+        body.append(f"<tr>{name_cell(run, style, lang)}{state}{''.join(cells)}<td>{rows.last_step(run):,}</td>{tags}</tr>")
     yield table(head, body, text=2)
     yield f'<p class="quiet">{word("last values", lang)} ({word("best", lang)} @ {said("step", lang)})</p>'
-
-
-def _overview(analysis: Analysis) -> list[rows.Row]:
-    names = list(dict.fromkeys(name for run in analysis.runs for name in run.statistics))
-    success = [
-        rows.Row(zh=f"成功率 {cell}", en=f"success {cell}", names=(name,))
-        for name in rows.success_metrics(names)[:3]
-        for cell in [name.removeprefix(rows.SUCCESS)]
-    ]
-    held_out = rows.EVAL if rows.EVAL.metric(names) else rows.EVAL_LOSS
-    return [*success, *(row for row in (held_out, rows.LOSS, rows.L1, rows.MASS) if row.metric(names))]
 
 
 def _level(run: RunReport, row: rows.Row) -> str:
     found = rows.endpoint(run.statistics, row)
     if found.last is None:
         return MISSING
-    if row in (rows.MASS, rows.L1) or found.best == found.last:
+    if row in rows.NO_BEST or found.best == found.last:
         return figure(found.last)
     return f'{figure(found.last)}<br><span class="quiet">{figure(found.best)} @ {found.best_step:,}</span>'
 
@@ -136,7 +124,7 @@ def comparisons(analysis: Analysis, lang: Lang) -> Iterator[str]:
 
 def _difference_heads(found: Comparison, lang: Lang) -> list[str]:
     metric = safe_text(found.metric)
-    return [f"{metric}<br>{name}" for name in (said("score", lang), word("last", lang), word("best", lang))]
+    return [f"{metric}<br>{name}" for name in (word("score", lang), word("last", lang), word("best", lang))]
 
 
 def _difference(one: Difference | None) -> str:
@@ -162,7 +150,7 @@ def postmortems(analysis: Analysis, lang: Lang) -> Iterator[str]:
 
 
 def _postmortem(found: PostMortem, lang: Lang) -> Iterator[str]:
-    head = [word("setting", lang), safe_text(found.baseline), safe_text(found.run), said("factor", lang), ""]
+    head = [word("setting", lang), safe_text(found.baseline), safe_text(found.run), word("factor", lang), ""]
     body = [
         f'<tr><th class="text name"><code>{safe_text(one.key)}</code></th><td>{setting(one.better)}</td>'
         f"<td>{setting(one.worse)}</td><td>{MISSING if one.factor is None else f'x{one.factor:.4g}'}</td>"

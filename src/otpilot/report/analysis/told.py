@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from otpilot.analysis.findings import Finding, Number
+from otpilot.analysis.postmortem import PostMortem, SingleChange
 from otpilot.analysis.verdict import Verdict
 from otpilot.report.analysis.words import Lang, word
 
@@ -51,3 +52,18 @@ def shown(value: Number) -> str:
 def basis(verdict: Verdict, lang: Lang) -> str:
     """Return what a verdict rests on."""
     return f"{verdict.basis} {lang}"
+
+
+def mechanism(found: PostMortem, lang: Lang) -> str:
+    """Return how a post-mortem explains the regression."""
+    return f"{found.mechanism} {lang}"
+
+
+def change(one: SingleChange, lang: Lang) -> str:
+    """Return what to change, and nothing else."""
+    return f"{one.key}: {one.instead_of} -> {one.value}"
+
+
+def plain(text: str) -> str:
+    """Return text on one line without characters that would steer a terminal."""
+    return "".join(character if character.isprintable() else " " for character in " ".join(text.split()))

@@ -54,6 +54,8 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "better": ("better", "更好"),
     "worse": ("worse", "更差"),
     "not distinguishable": ("not distinguishable", "无法区分"),
+    "score": ("score", "得分"),
+    "factor": ("factor", "倍数"),
     "setting": ("setting", "设置"),
     "events": ("Alarms of the runs themselves", "运行自身的告警"),
     "success": ("closed-loop success", "闭环成功率"),

@@ -1,0 +1,156 @@
+"""An analysis for a terminal: runs, findings with their evidence, comparisons with verdicts. Names are never markup."""
+
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from otpilot.analysis.compare import Comparison, Difference
+from otpilot.analysis.postmortem import PostMortem
+from otpilot.analysis.result import Analysis, RunReport
+from otpilot.report.analysis import rows
+from otpilot.report.analysis.digits import figure, signed
+from otpilot.report.analysis.told import basis, change, mechanism, plain, ranked, tell
+from otpilot.report.analysis.words import Lang, word
+
+STYLES = {"problem": "bold red", "warning": "yellow", "info": "cyan"}
+VERDICTS = {"better": "bold green", "worse": "bold red", "not distinguishable": "bold"}
+STATES = {"finished": "green", "running": "cyan", "diverged": "red", "crashed": "red", "killed": "yellow"}
+MISSING = "–"
+
+
+def render(analysis: Analysis, lang: Lang = "en") -> Group:
+    """Return everything that is printed, readable at 100 columns."""
+    parts: list[RenderableType] = [run_table(analysis, lang), *_findings(analysis, lang)]
+    for found in analysis.comparisons:
+        parts += ["", *comparison(found, lang)]
+    for dead in analysis.postmortems:
+        parts += ["", *postmortem(dead, lang)]
+    parts += [""] if analysis.notes else []
+    parts += [_line(f"{word('note', lang)}: {plain(note)}", "dim") for note in analysis.notes]
+    return Group(*parts)
+
+
+def run_table(analysis: Analysis, lang: Lang) -> Table:
+    """Return one row per run: state, steps, the last (best) values of the key metrics, tags."""
+    shown = rows.overview(analysis)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column(word("run", lang), overflow="fold", min_width=12, ratio=None)
+    table.add_column(word("state", lang), no_wrap=True)
+    table.add_column(word("steps", lang), justify="right", no_wrap=True)
+    for row in shown:
+        table.add_column(row.label(lang), justify="right", no_wrap=len(shown) < 5)
+    table.add_column(word("tag", lang), overflow="fold", min_width=14)
+    for run in analysis.runs:
+        values = [Text(_level(run, row)) for row in shown]
+        table.add_row(_name(run, lang), _state(run, lang), Text(f"{rows.last_step(run):,}"), *values, _tags(run, lang))
+    return table
+
+
+def _name(run: RunReport, lang: Lang) -> Text:
+    text = Text(plain(run.name))
+    about = [plain(run.id)] if run.id != run.name else []
+    about += [word("baseline", lang)] if run.is_baseline else []
+    return text.append(f"\n{' · '.join(about)}", style="dim") if about else text
+
+
+def _state(run: RunReport, lang: Lang) -> Text:
+    return Text(word(run.state, lang), style=STATES.get(run.state, ""))
+
+
+def _level(run: RunReport, row: rows.Row) -> str:
+    found = rows.endpoint(run.statistics, row)
+    if found.last is None:
+        return MISSING
+    return figure(found.last) if row in rows.NO_BEST or found.best == found.last else f"{figure(found.last)}\n({figure(found.best)})"
+
+
+def _tags(run: RunReport, lang: Lang) -> Text:
+    if not run.findings:
+        return Text(word("nothing found", lang), style="dim")
+    parts = [Text(tell(one, lang).tag, style=STYLES[one.severity]) for one in ranked(run.findings)]
+    return Text("\n").join(parts)
+
+
+def _findings(analysis: Analysis, lang: Lang) -> Iterator[RenderableType]:
+    for run in analysis.runs:
+        if not (run.findings or run.events or run.notes):
+            continue
+        yield ""
+        yield _line(plain(run.name), "bold")
+        for one in (tell(finding, lang) for finding in ranked(run.findings)):
+            yield _indented(Text.assemble((one.tag, STYLES[one.severity]), f"  {plain(one.sentence)}"), 2)
+            facts = [*([one.metric] if one.metric else []), *([one.window] if one.window else [])]
+            facts += [f"{name}={value}" for name, value in one.evidence]
+            facts += [f"{word('threshold', lang)} {name}={value} ({origin})" for name, value, origin in one.limits]
+            if facts:
+                yield _indented(_line(plain("; ".join(facts)), "dim"), 6)
+        for event in run.events[-3:]:
+            yield _indented(_line(f"{event.step:,}: {plain(event.message or event.kind)}", "yellow"), 2)
+        for note in run.notes:
+            yield _indented(_line(f"{word('note', lang)}: {plain(note)}", "dim"), 2)
+
+
+def comparison(found: Comparison, lang: Lang) -> Iterator[RenderableType]:
+    """Yield a comparison: its verdict, a row per pair of runs, its notes."""
+    verdict = found.verdict
+    yield Text.assemble(
+        (f"{plain(found.name)} {word('vs', lang)} {plain(found.baseline_name)}", "bold"),
+        f"  {plain(found.metric)}: ",
+        (word(verdict.word, lang), VERDICTS[verdict.word]),
+    )
+    yield _indented(_line(plain(basis(verdict, lang)), ""), 2)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for name in (word("run", lang), word("baseline", lang)):
+        table.add_column(name, overflow="fold")
+    for name in ("seed", word("score", lang), word("last", lang), word("best", lang)):
+        table.add_column(name, justify="right")
+    for pair in found.pairs:
+        seed = MISSING if pair.seed is None else str(pair.seed)
+        values = (_difference(one) for one in (pair.score, pair.last, pair.best))
+        table.add_row(Text(plain(pair.run)), Text(plain(pair.baseline)), seed, *values)
+    yield table
+    yield from (_indented(_line(f"{word('note', lang)}: {plain(note)}", "dim"), 2) for note in found.notes)
+
+
+def _difference(one: Difference | None) -> Text:
+    if one is None:
+        return Text(MISSING)
+    change_text = "" if one.percent is None else f" ({signed(one.percent)})"
+    return Text(f"{figure(one.ours)}{change_text}\n").append(f"{word('vs', 'en')} {figure(one.baseline)}", style="dim")
+
+
+def postmortem(found: PostMortem, lang: Lang) -> Iterator[RenderableType]:
+    """Yield a post-mortem: what differs, suspects first, what explains the regression, the one change to test."""
+    yield _line(f"{word('postmortem', lang)}: {plain(found.run)} {word('vs', lang)} {plain(found.baseline)}", "bold")
+    yield _indented(_line(plain(mechanism(found, lang)), ""), 2)
+    if found.differences:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+        table.add_column(word("setting", lang), overflow="fold")
+        for name in (found.baseline, found.run, word("factor", lang)):
+            table.add_column(Text(plain(name)), justify="right", overflow="fold")
+        table.add_column("")
+        for one in found.differences:
+            mark = Text(word("could explain", lang), style="yellow") if one.could_explain else Text("")
+            factor = MISSING if one.factor is None else f"x{one.factor:.4g}"
+            table.add_row(Text(plain(one.key)), Text(_setting(one.better)), Text(_setting(one.worse)), factor, mark)
+        yield table
+    tests = [*([found.test] if found.test else []), *found.follow_up]
+    for place, one in enumerate(tests, start=1):
+        yield _indented(_line(f"{place}. {plain(change(one, lang))}", "green" if place == 1 else ""), 2)
+    yield from (_indented(_line(f"{word('note', lang)}: {plain(note)}", "dim"), 2) for note in found.notes)
+
+
+def _setting(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else plain(str(value))
+
+
+def _line(text: str, style: str) -> Text:
+    return Text(text, style=style)
+
+
+def _indented(text: Text, columns: int) -> Padding:
+    return Padding(text, (0, 0, 0, columns))
