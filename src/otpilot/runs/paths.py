@@ -46,6 +46,11 @@ class RunPaths:
         return self.checkpoints / "last"
 
     @property
+    def best_checkpoint(self) -> Path:
+        """Link to the checkpoint that evaluation liked best, where the run keeps it."""
+        return self.checkpoints / "best"
+
+    @property
     def artifacts(self) -> Path:
         """Pictures and arrays that a report shows."""
         return self.root / "artifacts"

@@ -1,5 +1,6 @@
 """Writes a run folder so that a crash at any moment leaves it readable."""
 
+import contextlib
 import json
 import os
 import time
@@ -29,11 +30,17 @@ def write_json_atomically(path: Path, body: Any) -> None:
         draft.unlink(missing_ok=True)
 
 
+RESERVED_BYTES = 32 * 1024
+"""Disk space that is kept for the outcome, so that a full disk does not hide why a run ended."""
+
+
 class RunWriter:
     """Owns one run folder while training: metrics line by line, outcome at the end."""
 
     def __init__(self, paths: RunPaths) -> None:
         self.paths = paths
+        self._reserve = paths.root / ".reserve"
+        self._reserve.write_bytes(b"\0" * RESERVED_BYTES)
         self._file = paths.metrics.open("a", encoding="utf-8")
 
     @classmethod
@@ -77,12 +84,15 @@ class RunWriter:
 
     def finish(self, outcome: Outcome) -> None:
         """Write outcome.json atomically and close the log."""
+        self._reserve.unlink(missing_ok=True)
         write_json_atomically(self.paths.outcome, asdict(outcome))
         self.close()
 
     def close(self) -> None:
-        """Close the log."""
-        self._file.close()
+        """Close the log; what a full disk refused to take is lost."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+        self._reserve.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         """Return the writer itself."""

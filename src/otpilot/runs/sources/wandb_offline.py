@@ -4,6 +4,7 @@ wandb 0.31 has no reader in Python; `wandb leet inspect` stops at the first dama
 """
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,11 +138,12 @@ def _take_row(history: Any, reading: _Reading) -> None:
         values.update(flat_items({name: value}))
     step = number(values.get("_step"))
     time = number(values.get("_timestamp"))
+    at = int(step) if step is not None and math.isfinite(step) else history.step.num
     reading.rows += 1
     for name, raw in values.items():
         value = None if name.startswith("_") else number(raw)
         if value is not None:
-            reading.curves.add(name, step=history.step.num if step is None else int(step), value=value, time=time)
+            reading.curves.add(name, step=at, value=value, time=time)
 
 
 def _take_config(changes: Any, config: dict[str, Any]) -> None:
