@@ -1,23 +1,43 @@
-"""Runs against baselines: one score fixed before looking, at an equal step, and the best and last values beside it."""
+"""Runs against baselines: one score fixed before looking, at an equal step, and the best and last values beside it.
 
+The score is the mean of the last five evaluations up to the last step that both runs reached. It is taken from
+closed-loop success where both runs have it (each evaluated cell by itself), else from the loss on held-out episodes,
+with a note that such a loss can rank methods backwards.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from otpilot.analysis.verdict import Verdict
-from otpilot.runs.metric_names import Direction
+import numpy as np
+
+from otpilot.analysis.scorecard import ScoreCard
+from otpilot.analysis.verdict import Scale, Verdict, common_scale, judge_floor, judge_pairs, noise_floor
+from otpilot.analysis.view import is_success
+from otpilot.runs.history import Curve
+from otpilot.runs.metric_names import Direction, metric_info
 
 ScoreKind = Literal["success", "loss"]
+
+LOSS_ONLY = (
+    "Only a validation loss exists for both, no closed-loop success. Such a loss can rank methods backwards: in one "
+    "measured case it put source-only training last where its success was highest."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Two values side by side: ours at `step`, the baseline's at `baseline_step`; `percent` is None where undefined."""
+    """Two values side by side: ours at `step`, the baseline's at `baseline_step`; `percent` is None where undefined.
+
+    Steps are None where figures came without a curve.
+    """
 
     ours: float
     baseline: float
     percent: float | None
-    step: int
-    baseline_step: int
+    step: int | None
+    baseline_step: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +45,7 @@ class PairComparison:
     """One run against one baseline run.
 
     `score`: mean of the last `evaluations` evaluations up to an equal step. `last` and `best`: each at its own step.
+    `best_to_last`: our best against the baseline's last (seed report 002 compares so).
     """
 
     run: str
@@ -34,6 +55,7 @@ class PairComparison:
     last: Difference | None
     best: Difference | None
     evaluations: int
+    best_to_last: Difference | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,3 +75,163 @@ class Comparison:
     pairs: tuple[PairComparison, ...]
     verdict: Verdict
     notes: tuple[str, ...] = ()
+
+
+def group_by_seed(cards: Iterable[ScoreCard]) -> list[list[ScoreCard]]:
+    """Return the runs in groups that differ by nothing but the seed; a run without config stands alone."""
+    groups: dict[object, list[ScoreCard]] = {}
+    for card in cards:
+        items = frozenset((key, repr(value)) for key, value in card.settings.items() if key != "seed")
+        groups.setdefault(items or card.id, []).append(card)
+    return list(groups.values())
+
+
+def score_metrics(ours: Sequence[ScoreCard], baselines: Sequence[ScoreCard]) -> tuple[str, ...]:
+    """Return the metrics to compare by: every success rate that all have, else the first loss that all have."""
+    everyone = [*ours, *baselines]
+    successes = [name for name in everyone[0].successes if all(name in card.successes for card in everyone)]
+    losses = [name for name in everyone[0].losses if all(name in card.losses for card in everyone)]
+    return tuple(successes) or tuple(losses[:1])
+
+
+def compare_groups(
+    ours: Sequence[ScoreCard],
+    baselines: Sequence[ScoreCard],
+    *,
+    metric: str,
+    evaluations: int = 5,
+    noise: float | None = None,
+) -> Comparison:
+    """Return the comparison of two groups on one metric.
+
+    With two common seeds or more, every run is compared with the baseline of its seed, and the verdict pairs by seed.
+    Else every run is compared with every baseline, and the verdict asks the noise floor: that of repeated baselines,
+    or
+    `noise` (a standard deviation on the verdict's scale, from elsewhere).
+    """
+    rates = is_success(metric)
+    direction: Direction = "max" if metric_info(metric).direction == "max" else "min"
+    common = {card.keys.seed for card in ours} & {card.keys.seed for card in baselines} - {None}
+    pairs = tuple(
+        compare_pair(card, other, metric=metric, evaluations=evaluations)
+        for card in ours
+        for other in _partners(card, baselines, paired=len(common) >= 2)
+    )
+    notes = [] if rates else [LOSS_ONLY]
+    if any(pair.score is None for pair in pairs):
+        notes.append("Some runs have no finite evaluations at an equal step; they are left out of the verdict.")
+    return Comparison(
+        name=ours[0].name,
+        runs=tuple(card.id for card in ours),
+        baseline_name=baselines[0].name,
+        baselines=tuple(card.id for card in baselines),
+        metric=metric,
+        kind="success" if rates else "loss",
+        direction=direction,
+        pairs=pairs,
+        verdict=_judge(pairs, rates=rates, direction=direction, noise=noise),
+        notes=tuple(notes),
+    )
+
+
+def compare_pair(ours: ScoreCard, baseline: ScoreCard, *, metric: str, evaluations: int = 5) -> PairComparison:
+    """Return one run against one baseline run on one metric."""
+    mine, its = ours.evaluations.get(metric), baseline.evaluations.get(metric)
+    score, used = (None, 0) if mine is None or its is None else _score(mine, its, evaluations)
+    a, b = ours.endpoints.get(metric), baseline.endpoints.get(metric)
+    last = best = best_to_last = None
+    if a is not None and b is not None:
+        last = difference(a.last, b.last, a.last_step, b.last_step)
+        best = difference(a.best, b.best, a.best_step, b.best_step)
+        best_to_last = difference(a.best, b.last, a.best_step, b.last_step)
+    return PairComparison(
+        run=ours.id,
+        baseline=baseline.id,
+        seed=ours.keys.seed if ours.keys.seed == baseline.keys.seed else None,
+        score=score,
+        last=last,
+        best=best,
+        evaluations=used,
+        best_to_last=best_to_last,
+    )
+
+
+def difference(
+    ours: float | None, baseline: float | None, step: int | None, baseline_step: int | None
+) -> Difference | None:
+    """Return both values with their percent difference, or None where one is missing."""
+    if ours is None or baseline is None:
+        return None
+    percent = 100 * (ours - baseline) / abs(baseline) if baseline else math.nan
+    return Difference(
+        ours=ours,
+        baseline=baseline,
+        percent=percent if math.isfinite(percent) else None,
+        step=step,
+        baseline_step=baseline_step,
+    )
+
+
+def _score(mine: Curve, its: Curve, evaluations: int) -> tuple[Difference | None, int]:
+    """Return the scores at the last step that both reached, and how many evaluations they are a mean of."""
+    if len(mine.steps) == 0 or len(its.steps) == 0:
+        return None, 0
+    step = int(min(mine.steps[-1], its.steps[-1]))
+    ends = [int(np.searchsorted(curve.steps, step, side="right")) for curve in (mine, its)]
+    count = min(evaluations, *ends)
+    if count == 0:
+        return None, 0
+    with np.errstate(all="ignore"):
+        values = [float(curve.values[end - count : end].mean()) for curve, end in zip((mine, its), ends, strict=True)]
+    if not all(map(math.isfinite, values)):
+        return None, count
+    return difference(values[0], values[1], step, step), count
+
+
+def _partners(card: ScoreCard, baselines: Sequence[ScoreCard], *, paired: bool) -> Sequence[ScoreCard]:
+    same = [other for other in baselines if card.keys.seed is not None and other.keys.seed == card.keys.seed]
+    return same if paired and same else baselines
+
+
+def _judge(pairs: Sequence[PairComparison], *, rates: bool, direction: Direction, noise: float | None) -> Verdict:
+    scored = [(pair, pair.score) for pair in pairs if pair.score is not None]
+    if not scored:
+        return Verdict(word="not distinguishable", basis="no scores", scale="difference" if rates else "log", pairs=0)
+    scale = common_scale([value for _, score in scored for value in (score.ours, score.baseline)], rates=rates)
+    baselines = _means((pair.baseline, score.baseline) for pair, score in scored)
+    by_seed = {}
+    for seed in {pair.seed for pair, _ in scored if pair.seed is not None}:
+        of_seed = [score for pair, score in scored if pair.seed == seed]
+        by_seed[seed] = tuple(_mean([value(score) for score in of_seed], scale) for value in (_OURS, _THEIRS))
+    if len(by_seed) >= 2:
+        both = [(ours, theirs) for ours, theirs in by_seed.values()]
+        floor = noise_floor(list(baselines.values()), scale)
+        return judge_pairs(both, scale=scale, direction=direction, noise=floor if floor is not None else noise)
+    ours = _means((pair.run, score.ours) for pair, score in scored)
+    return judge_floor(
+        list(ours.values()),
+        list(baselines.values()),
+        scale=scale,
+        direction=direction,
+        noise=noise,
+        pairs=len(by_seed),
+    )
+
+
+_OURS: Callable[[Difference], float] = lambda score: score.ours
+_THEIRS: Callable[[Difference], float] = lambda score: score.baseline
+
+
+def _means(rows: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Return one score per run; its value differs between pairs where the equal step does."""
+    found: dict[str, list[float]] = {}
+    for name, value in rows:
+        found.setdefault(name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in found.items()}
+
+
+def _mean(values: Sequence[float], scale: Scale) -> float:
+    """Return the mean of repeated runs of one seed, geometric on the log scale."""
+    if scale == "log":
+        return math.exp(sum(map(math.log, values)) / len(values))
+    return sum(values) / len(values)

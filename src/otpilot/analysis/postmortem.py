@@ -1,12 +1,54 @@
-"""Why a run is worse than another: what differs in its config, ranked by what could explain it, and the first test."""
+"""Why a run is worse than another: what differs in its config, ranked by what could explain it, and the first test.
 
+The reasoning is that of seed report 002: a jitter that did not explode speaks against noise from the transport;
+learning rate and weight decay that moved by factors of 20 and 500 come before a transport whose settings moved by two;
+and one knob is turned at a time.
+"""
+
+import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from otpilot.analysis.compare import compare_pair, score_metrics
+from otpilot.analysis.scorecard import JITTER_METRICS, ScoreCard, card_of
 from otpilot.analysis.settings import Setting
+from otpilot.analysis.thresholds import Thresholds
+from otpilot.analysis.view import RunView, is_success
+from otpilot.runs.history import RunHistory
 
-Area = Literal["optimiser", "schedule", "data", "model", "transport", "evaluation", "other"]
+Area = Literal["optimiser", "schedule", "data", "model", "transport", "evaluation", "seed", "other"]
 Mechanism = Literal["optimiser mismatch", "transport noise", "diverged", "unclear", "no difference"]
+
+# First match wins; within an area, settings come in this order, then by how far they moved.
+AREAS: tuple[tuple[str, Area], ...] = (
+    (r"optimizer\.lr|policy\.optimizer_lr", "optimiser"),
+    (r"optimizer\.weight_decay", "optimiser"),
+    (r"optimizer\.type", "optimiser"),
+    (r"optimizer\.grad_clip_norm", "optimiser"),
+    (r"optimizer\.|policy\.optimizer_|batch_size|.*accum|ema(\.|$)|use_policy_training_preset", "optimiser"),
+    (r"scheduler\.type", "schedule"),
+    (r"scheduler|policy\.scheduler|steps$|schedule_horizon", "schedule"),
+    (r"seed$", "seed"),
+    (r"eval|max_eval_samples|dataset\.eval_split|env(\.|$)", "evaluation"),
+    (r"policy", "model"),
+    (r"ot\.(src_|more_sources|pair_info|bc_src_weight|normalize_bc|stats|topk|base_index|src_weight|rows)", "data"),
+    (r"ot\.(method|enable)", "transport"),
+    (r"ot\.(lambda_ot|loss_config\.(objective|cost_norm|embed_norm|prior|heuristic|reg|tau))", "transport"),
+    (r"ot(\.|$)", "transport"),
+    (r"dataset|data", "data"),
+)
+ORDER: tuple[Area, ...] = ("optimiser", "schedule", "model", "data", "transport", "other", "evaluation", "seed")
+NOISY_ORDER: tuple[Area, ...] = ("transport", "optimiser", "schedule", "model", "data", "other", "evaluation", "seed")
+PRESET_KEYS = {
+    "optimizer.lr": "policy.optimizer_lr",
+    "optimizer.weight_decay": "policy.optimizer_weight_decay",
+    "optimizer.grad_clip_norm": "policy.optimizer_grad_clip_norm",
+    "scheduler.type": "policy.scheduler_name",
+    "scheduler.num_warmup_steps": "policy.scheduler_warmup_steps",
+}
+ABSENT = "(not set)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +81,7 @@ class JitterEvidence:
 
 @dataclass(frozen=True, kw_only=True)
 class SingleChange:
-    """The one edit of the worse run's config that would test the first suspect."""
+    """One edit of the worse run's config, by the key that takes effect there."""
 
     key: str
     value: Setting
@@ -48,7 +90,11 @@ class SingleChange:
 
 @dataclass(frozen=True, kw_only=True)
 class PostMortem:
-    """What explains that `run` is worse than `baseline` on `metric`; `differences` come ranked, suspects first."""
+    """What explains that `run` is worse than `baseline` on `metric`; `differences` come ranked, suspects first.
+
+    `worse` and `better` are the two scores at an equal step, or the last values where there is no score. `test` is the
+    single change that would test the first suspect, `follow_up` those for the next, each by itself.
+    """
 
     run: str
     baseline: str
@@ -67,3 +113,155 @@ class PostMortem:
     def suspects(self) -> tuple[ConfigDifference, ...]:
         """The differences that could explain the regression, most likely first."""
         return tuple(item for item in self.differences if item.could_explain)
+
+
+def postmortem(run: RunHistory, baseline: RunHistory, thresholds: Thresholds | None = None) -> PostMortem:
+    """Return what explains that `run` is worse than `baseline`."""
+    limits = thresholds or Thresholds()
+    return explain(card_of(RunView(run, limits)), card_of(RunView(baseline, limits)), limits)
+
+
+def explain(worse: ScoreCard, better: ScoreCard, limits: Thresholds) -> PostMortem:
+    """Return what explains that one run is worse than another, from their score cards."""
+    jitter = compare_jitter(worse, better, limits)
+    differences = rank_differences(worse.settings, better.settings, limits, noisy=bool(jitter.exploded))
+    suspects = [item for item in differences if item.could_explain]
+    changes = [
+        SingleChange(key=effective_key(item.key, worse), value=_given(item.better), instead_of=_given(item.worse))
+        for item in suspects
+    ]
+    metrics = score_metrics([worse], [better])
+    pair = (
+        compare_pair(worse, better, metric=metrics[0], evaluations=int(limits.score_evaluations)) if metrics else None
+    )
+    values = None if pair is None else pair.score or pair.last
+    return PostMortem(
+        run=worse.id,
+        baseline=better.id,
+        metric=metrics[0] if metrics else None,
+        worse=None if values is None else values.ours,
+        better=None if values is None else values.baseline,
+        percent=None if values is None else values.percent,
+        differences=differences,
+        jitter=jitter,
+        mechanism=_mechanism(worse, differences, jitter),
+        test=changes[0] if changes else None,
+        follow_up=tuple(changes[1:]),
+        notes=_notes(differences, metrics[0] if metrics else None, jitter),
+    )
+
+
+def rank_differences(
+    worse: Mapping[str, Setting], better: Mapping[str, Setting], limits: Thresholds, *, noisy: bool = False
+) -> tuple[ConfigDifference, ...]:
+    """Return the settings that differ, possible causes first; `noisy` puts the transport before the optimiser."""
+    keys = [*worse, *(key for key in better if key not in worse)]
+    found = [
+        _difference(key, worse.get(key, ABSENT), better.get(key, ABSENT), limits)
+        for key in keys
+        if not _same(worse.get(key, ABSENT), better.get(key, ABSENT))
+    ]
+    order = NOISY_ORDER if noisy else ORDER
+
+    def rank(item: ConfigDifference) -> tuple[bool, int, int, float]:
+        moved = math.inf if item.factor is None else abs(math.log(item.factor))
+        return not item.could_explain, order.index(item.area), _place(item.key), -moved
+
+    return tuple(sorted(found, key=rank))
+
+
+def compare_jitter(worse: ScoreCard, better: ScoreCard, limits: Thresholds) -> JitterEvidence:
+    """Return the tail jitter of the first training metric that both runs have: losses before costs."""
+    shared = [name for name in worse.jitters if name in better.jitters]
+    order = sorted(shared, key=lambda name: (JITTER_METRICS.index(name) if name in JITTER_METRICS else 99, name))
+    if not order:
+        return JitterEvidence(metric=None, worse=None, better=None, exploded=None, limit=limits.jitter_exploded)
+    mine, its = worse.jitters[order[0]], better.jitters[order[0]]
+    return JitterEvidence(
+        metric=order[0],
+        worse=mine,
+        better=its,
+        exploded=mine > limits.jitter_exploded * its,
+        limit=limits.jitter_exploded,
+    )
+
+
+def area_of(key: str) -> Area:
+    """Return what part of a run a setting belongs to."""
+    return next((area for pattern, area in AREAS if re.match(pattern, key)), "other")
+
+
+def effective_key(key: str, card: ScoreCard) -> str:
+    """Return the key whose edit takes effect: the policy's own under use_policy_training_preset."""
+    return PRESET_KEYS.get(key, key) if card.preset else key
+
+
+def _difference(key: str, worse: Setting, better: Setting, limits: Thresholds) -> ConfigDifference:
+    area = area_of(key)
+    limit = _limit(key, area, limits)
+    factor = _factor(worse, better)
+    if area in ("seed", "evaluation"):
+        explains = False  # told in a note: not a cause, but a reason why the runs may not compare
+    else:
+        explains = limit is None or factor is None or max(factor, 1 / factor) >= limit * (1 - 1e-9)
+    return ConfigDifference(
+        key=key, area=area, worse=worse, better=better, factor=factor, could_explain=explains, limit=limit
+    )
+
+
+def _limit(key: str, area: Area, limits: Thresholds) -> float | None:
+    if key in ("optimizer.lr", "policy.optimizer_lr_backbone"):
+        return limits.optimiser_lr_factor
+    if key == "optimizer.weight_decay":
+        return limits.optimiser_wd_factor
+    return None if area in ("model", "data", "seed", "evaluation") else limits.other_factor
+
+
+def _mechanism(worse: ScoreCard, differences: tuple[ConfigDifference, ...], jitter: JitterEvidence) -> Mechanism:
+    if worse.diverged:
+        return "diverged"
+    if not differences:
+        return "no difference"
+    if jitter.exploded:
+        return "transport noise"
+    areas = [item.area for item in differences if item.could_explain]
+    return "optimiser mismatch" if areas and areas[0] in ("optimiser", "schedule") else "unclear"
+
+
+def _notes(differences: tuple[ConfigDifference, ...], metric: str | None, jitter: JitterEvidence) -> tuple[str, ...]:
+    notes = []
+    if any(item.area == "evaluation" for item in differences):
+        notes.append("The two runs were not evaluated alike, so their scores may not compare.")
+    if any(item.area == "seed" for item in differences):
+        notes.append("The seeds differ; between seeds, scores of one configuration have varied by 12 %.")
+    if metric is not None and not is_success(metric):
+        notes.append("The ranking rests on a validation loss, which can rank methods backwards.")
+    if jitter.exploded is None:
+        notes.append("Jitter could not be compared: no training metric has a tail in both runs.")
+    return tuple(notes)
+
+
+def _place(key: str) -> int:
+    return next((place for place, (pattern, _) in enumerate(AREAS) if re.match(pattern, key)), len(AREAS))
+
+
+def _factor(worse: Setting, better: Setting) -> float | None:
+    if isinstance(worse, bool | str) or isinstance(better, bool | str) or worse is None or better is None:
+        return None
+    if worse <= 0 or better <= 0:
+        return None
+    factor = worse / better
+    return factor if 0 < factor < math.inf else None
+
+
+def _same(one: Setting, other: Setting) -> bool:
+    numbers = isinstance(one, int | float) and isinstance(other, int | float)
+    if numbers and not isinstance(one, bool) and not isinstance(other, bool):
+        return math.isclose(float(one), float(other), rel_tol=1e-9)  # type: ignore[arg-type]
+    if {one, other} <= {None, ABSENT}:
+        return True  # not given and null are the same setting
+    return one == other
+
+
+def _given(value: Setting) -> Setting:
+    return None if value == ABSENT else value

@@ -1,25 +1,41 @@
 """The one result of an analysis, in plain data: what every report shows, and how it is made from histories."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from otpilot.analysis.compare import Comparison
+import numpy as np
+
+from otpilot.analysis.compare import LOSS_ONLY, Comparison, compare_groups, compare_pair, group_by_seed, score_metrics
+from otpilot.analysis.diagnosis import diagnose_view, sort_findings
 from otpilot.analysis.findings import Finding
-from otpilot.analysis.postmortem import PostMortem
-from otpilot.analysis.settings import KeySettings, Setting
-from otpilot.analysis.statistics import MetricStatistics, Stability
+from otpilot.analysis.postmortem import PostMortem, explain
+from otpilot.analysis.rules_baseline import underfitting
+from otpilot.analysis.scorecard import ScoreCard, score_card, summary_statistics
+from otpilot.analysis.settings import KeySettings, Setting, comparable, key_settings
+from otpilot.analysis.statistics import MetricStatistics, Stability, curve_statistics, shared_rows, stability
+from otpilot.analysis.thinning import drawing_order, thin
 from otpilot.analysis.thresholds import Thresholds
-from otpilot.runs.history import Curve, Event, State
+from otpilot.analysis.view import EVALUATION_LOSSES, RunView
+from otpilot.errors import RunError, closest
+from otpilot.runs.history import Curve, Event, RunHistory, State
+from otpilot.runs.metric_names import metric_info
+
+CURVE_POINTS = 400
+ALL_POINTS = 160_000  # 20 runs of 20 metrics; with more of either, all curves are thinned further
+LEAST_POINTS = 20
+DRAWN_CURVES = 64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RunReport:
     """What is said about one run.
 
-    Metrics go by their canonical names. `settings` is the whole config, flattened to dotted keys (terms by name:
-    `ot.loss_config.features[action].weight_label`), without paths and names. `statistics` holds all metrics, those of a
-    summary without curves as well (endpoint only, `tail.points` is 0 then). `shared` holds the stability of the label cost and
-    of the evaluation loss on the rows that have both (seed report 000's data summary); empty where they share none.
+    Metrics go by their canonical names. `settings` is the config, flattened to dotted keys (terms by name:
+    `ot.loss_config.features[action].weight_label`), without paths, names and logging. `statistics` holds all metrics,
+    those of a summary without curves as well (endpoint only, `tail.points` is 0 then). `shared` holds the stability of
+    the label cost and of the evaluation loss on the rows that have both (seed report 000); empty where they share
+    none.
     `curves` are thinned for drawing (extremes of every stretch are kept, NaN and infinities left out).
     """
 
@@ -60,5 +76,198 @@ class Analysis:
     notes: tuple[str, ...] = field(default=())
 
     def run(self, run_id: str) -> RunReport:
-        """Return the report of one run, by id."""
-        return next(run for run in self.runs if run.id == run_id)
+        """Return the report of one run, by id.
+
+        Raises:
+            RunError: If there is no such run.
+        """
+        for run in self.runs:
+            if run.id == run_id:
+                return run
+        raise RunError(f"No run {run_id!r} in this analysis.{closest(run_id, [run.id for run in self.runs])}")
+
+
+def analyze(
+    histories: Iterable[RunHistory],
+    *,
+    baselines: Sequence[str] = (),
+    thresholds: Thresholds | None = None,
+    metric: str | None = None,
+    noise: float | None = None,
+    points: int = CURVE_POINTS,
+) -> Analysis:
+    """Return the analysis of runs that are taken one at a time; full curves are dropped after each.
+
+    Args:
+        histories: The runs, baselines among them.
+        baselines: Ids or names of the runs to compare the others with.
+        thresholds: The limits; the documented ones unless given.
+        metric: What to compare by (canonical name); success where all have it, else a validation loss, unless given.
+        noise: Standard deviation of repeated runs, on the log scale for losses; used where nothing better is known.
+        points: Points kept of each curve for drawing; fewer where there are many runs.
+
+    Raises:
+        RunError: If a baseline is not among the runs.
+    """
+    limits = thresholds or Thresholds()
+    reports: list[RunReport] = []
+    cards: list[ScoreCard] = []
+    for history in histories:
+        named = _distinct(history, {report.id for report in reports})
+        report, card = report_run(named, limits, points=points)
+        reports.append(report)
+        cards.append(card)
+        reports = _within_budget(reports, slack=2)
+    chosen = _resolve(baselines, reports)
+    ours = [card for card in cards if card.id not in chosen]
+    theirs = [card for card in cards if card.id in chosen]
+    comparisons = _comparisons(ours, theirs, limits, metric, noise)
+    postmortems, found = _explanations(ours, theirs, limits)
+    reports = [
+        replace(
+            report,
+            is_baseline=report.id in chosen,
+            findings=sort_findings((*report.findings, *found.get(report.id, ()))),
+        )
+        for report in _within_budget(reports, slack=1)
+    ]
+    return Analysis(
+        runs=tuple(reports),
+        baselines=tuple(report.id for report in reports if report.is_baseline),
+        comparisons=comparisons,
+        postmortems=postmortems,
+        thresholds=limits,
+        generated=time.time(),
+        notes=_notes(cards),
+    )
+
+
+def report_run(history: RunHistory, limits: Thresholds, *, points: int = CURVE_POINTS) -> tuple[RunReport, ScoreCard]:
+    """Return what is said about one run, and what is kept to compare it with others."""
+    view = RunView(history, limits)
+    statistics = {name: curve_statistics(curve) for name, curve in history.curves.items()}
+    statistics |= summary_statistics(history, skip=statistics)
+    drawn = drawing_order(history.curves)[:DRAWN_CURVES]
+    notes = list(history.notes)
+    if len(drawn) < len(history.curves):
+        notes.append(f"{len(history.curves) - len(drawn)} of {len(history.curves)} metrics are not drawn.")
+    report = RunReport(
+        id=history.id,
+        name=history.name,
+        source=history.source,
+        state=history.state,
+        reason=history.reason,
+        config=key_settings(history.config),
+        settings=comparable(history.config),
+        statistics=statistics,
+        shared=_shared(view),
+        findings=diagnose_view(view),
+        curves={name: thin(history.curves[name], points) for name in drawn},
+        events=history.events,
+        url=history.url,
+        group=history.group,
+        tags=history.tags,
+        updated=history.updated,
+        notes=tuple(notes),
+    )
+    return report, score_card(view, statistics)
+
+
+def _shared(view: RunView) -> dict[str, Stability]:
+    """Return the stability of the label cost and of the evaluation loss on the rows that have both."""
+    curves = view.history.curves
+    label = next((name for name in view.costs if not view.depends_on_model(name)), None)
+    loss = next((name for name in reversed(EVALUATION_LOSSES) if name in curves), None)
+    if label is None or loss is None:
+        return {}
+    pair = shared_rows(curves[label], curves[loss])
+    return {curve.name: stability(curve.steps, curve.values) for curve in pair if len(curve.steps)}
+
+
+def _comparisons(
+    ours: list[ScoreCard], theirs: list[ScoreCard], limits: Thresholds, metric: str | None, noise: float | None
+) -> tuple[Comparison, ...]:
+    found = []
+    for group in group_by_seed(ours):
+        for base in group_by_seed(theirs):
+            for name in (metric,) if metric else score_metrics(group, base):
+                evaluations = int(limits.score_evaluations)
+                found.append(compare_groups(group, base, metric=name, evaluations=evaluations, noise=noise))
+    return tuple(found)
+
+
+def _explanations(
+    ours: list[ScoreCard], theirs: list[ScoreCard], limits: Thresholds
+) -> tuple[tuple[PostMortem, ...], dict[str, list[Finding]]]:
+    """Return a post-mortem of every run that is 10 % worse than a baseline, against the one most like it."""
+    postmortems: list[PostMortem] = []
+    findings: dict[str, list[Finding]] = {}
+    for card in ours:
+        better = [base for base in theirs if card.diverged or _regressed(card, base, limits)]
+        if not better:
+            continue
+        explained = [(base, explain(card, base, limits)) for base in better]
+        base, nearest = min(explained, key=lambda item: len(item[1].differences))
+        postmortems.append(nearest)
+        finding = underfitting(card, base, limits)
+        if finding is not None:
+            findings[card.id] = [finding]
+    return tuple(postmortems), findings
+
+
+def _regressed(card: ScoreCard, base: ScoreCard, limits: Thresholds) -> bool:
+    metrics = score_metrics([card], [base])
+    if not metrics:
+        return False
+    pair = compare_pair(card, base, metric=metrics[0], evaluations=int(limits.score_evaluations))
+    found = pair.score or pair.last
+    if found is None or found.percent is None:
+        return False
+    worse = -found.percent if metric_info(metrics[0]).direction == "max" else found.percent
+    return worse >= 100 * limits.regression
+
+
+def _resolve(baselines: Sequence[str], reports: Sequence[RunReport]) -> frozenset[str]:
+    """Return the ids of the baselines, which may be given by id or by name."""
+    chosen: set[str] = set()
+    for wanted in baselines:
+        ids = [report.id for report in reports if report.id == wanted]
+        ids = ids or [report.id for report in reports if report.name == wanted]
+        if not ids:
+            known = [name for report in reports for name in (report.id, report.name)]
+            hint = closest(wanted, known) or f" Runs read: {', '.join(dict.fromkeys(known)) or 'none'}."
+            raise RunError(f"Baseline {wanted!r} is not among the runs.{hint}")
+        chosen.update(ids)
+    return frozenset(chosen)
+
+
+def _distinct(history: RunHistory, taken: set[str]) -> RunHistory:
+    """Return the history under an id that no earlier run has."""
+    if history.id not in taken:
+        return history
+    number = next(n for n in range(2, len(taken) + 3) if f"{history.id}#{n}" not in taken)
+    note = f"A run with id {history.id!r} was read before; this one is called {history.id}#{number}."
+    return replace(history, id=f"{history.id}#{number}", notes=(*history.notes, note))
+
+
+def _within_budget(reports: list[RunReport], *, slack: int) -> list[RunReport]:
+    """Thin all curves alike where together they hold more than `slack` times the points that a page can carry."""
+    sizes = np.array([len(curve.steps) for report in reports for curve in report.curves.values()])
+    if sizes.sum() <= slack * ALL_POINTS:
+        return reports
+    points = max(LEAST_POINTS, ALL_POINTS // len(sizes))
+    return [replace(r, curves={name: thin(curve, points) for name, curve in r.curves.items()}) for r in reports]
+
+
+def _notes(cards: Sequence[ScoreCard]) -> tuple[str, ...]:
+    notes = []
+    judged = [card for card in cards if card.losses or card.successes]
+    if judged and not any(card.successes for card in judged):
+        notes.append(LOSS_ONLY.replace("for both", "for these runs"))
+    elif any(not card.successes for card in judged):
+        notes.append(
+            "Closed-loop success exists for some runs only; it outranks the validation loss where both have it."
+        )
+    if cards and len(judged) < len(cards):
+        notes.append(f"{len(cards) - len(judged)} of {len(cards)} runs hold no evaluation at all.")
+    return tuple(notes)

@@ -161,7 +161,7 @@ def jitter(values: Values) -> float | None:
     """Return std(diff(y)) / |median(y)|, or None with fewer than two values or a median of 0."""
     if len(values) < 2:
         return None
-    middle = abs(_median(values))
+    middle = abs(median(values))
     return _number(float(np.diff(values).std()) / middle) if middle > 0 else None
 
 
@@ -233,11 +233,11 @@ def _tail(rows: FiniteRows) -> Tail:
 def _med_abs_rel_change(values: Values) -> float | None:
     if len(values) < 2:
         return None
-    return _number(_median(np.abs(np.diff(values)) / (np.abs(values[:-1]) + EPS_STABILITY)))
+    return _number(median(np.abs(np.diff(values)) / (np.abs(values[:-1]) + EPS_STABILITY)))
 
 
-def _median(values: Values) -> float:
-    """Return the median; np.median spends most of its time on cases that cannot occur here."""
+def median(values: Values) -> float:
+    """Return the median of at least one value; np.median spends most of its time on cases that cannot occur here."""
     half = len(values) // 2
     if len(values) % 2:
         return float(np.partition(values, half)[half])

@@ -1,0 +1,193 @@
+"""A run as the rules see it: curves by ascending step, finite rows only, levels and falls over windows of steps."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otpilot.analysis.settings import KeySettings, key_settings
+from otpilot.analysis.statistics import FiniteRows, finite_rows, median, tail_points
+from otpilot.analysis.thresholds import Thresholds
+from otpilot.runs.history import RunHistory
+from otpilot.runs.metric_names import metric_info
+
+EvaluationState = Literal["improving", "stalled", "worsening", "unknown"]
+
+TRAINING_LOSSES = ("train/l1_loss", "train/loss")
+EVALUATION_LOSSES = ("eval/offline_eval/avg_l1", "eval/offline_eval/avg_loss")
+PROGRESS = (*TRAINING_LOSSES, *EVALUATION_LOSSES)
+SUCCESS = "sim/success"
+COST = "train/ot_cost/"
+MASS = "train/ot_pi_sum"
+MAX_PAIRS = 64
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Window:
+    """A stretch of finite rows."""
+
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First and last step."""
+        return int(self.steps[0]), int(self.steps[-1])
+
+    @property
+    def level(self) -> float:
+        """Median: one spike does not move it."""
+        return median(self.values)
+
+    def last(self, count: int) -> "Window":
+        """Return its last rows."""
+        return Window(steps=self.steps[-count:], values=self.values[-count:])
+
+    def first(self, count: int) -> "Window":
+        """Return its first rows."""
+        return Window(steps=self.steps[:count], values=self.values[:count])
+
+    def between(self, low: float, high: float) -> "Window":
+        """Return the rows with low < step <= high."""
+        first, last = np.searchsorted(self.steps, [low, high], side="right")
+        return Window(steps=self.steps[first:last], values=self.values[first:last])
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.values)
+
+
+class RunView:
+    """One history with its settings and limits; what rules ask for is worked out once."""
+
+    def __init__(self, history: RunHistory, thresholds: Thresholds) -> None:
+        self.history = history
+        self.limits = thresholds
+        self._rows: dict[str, FiniteRows | None] = {}
+
+    @cached_property
+    def settings(self) -> KeySettings:
+        """The settings that rules read."""
+        return key_settings(self.history.config)
+
+    @cached_property
+    def label_terms(self) -> frozenset[str]:
+        """Terms of the cost without a learned encoding, by the config."""
+        return frozenset(self.settings.label_terms)
+
+    def rows(self, name: str) -> FiniteRows | None:
+        """Return the finite rows of a metric by ascending step, or None where it was not logged."""
+        if name not in self._rows:
+            curve = self.history.curves.get(name)
+            if curve is None:
+                self._rows[name] = None
+            else:
+                curve = curve.ordered()
+                self._rows[name] = finite_rows(curve.steps, curve.values)
+        return self._rows[name]
+
+    def window(self, name: str, *, at_least: int = 1) -> Window | None:
+        """Return all finite rows of a metric, or None where there are fewer than `at_least`."""
+        rows = self.rows(name)
+        if rows is None or len(rows.values) < max(1, at_least):
+            return None
+        return Window(steps=rows.steps, values=rows.values)
+
+    def tail(self, name: str) -> Window | None:
+        """Return the last tenth of a metric, at least `min_points` rows, or None where there are fewer."""
+        points = int(self.limits.min_points)
+        whole = self.window(name, at_least=points)
+        return None if whole is None else whole.last(max(points, tail_points(len(whole))))
+
+    def depends_on_model(self, name: str) -> bool:
+        """Whether training can move a metric at all: not the cost of labels."""
+        return metric_info(name).depends_on_model and name.removeprefix(COST) not in self.label_terms
+
+    def first_of(self, names: tuple[str, ...], *, at_least: int = 1) -> str | None:
+        """Return the first metric that has rows and depends on the model."""
+        return next((n for n in names if self.depends_on_model(n) and self.window(n, at_least=at_least)), None)
+
+    @cached_property
+    def progress(self) -> str | None:
+        """The metric by which training progress is judged."""
+        return self.first_of(PROGRESS, at_least=int(self.limits.min_points))
+
+    @cached_property
+    def success_metrics(self) -> tuple[str, ...]:
+        """Closed-loop success rates, without their intervals."""
+        return tuple(name for name in sorted(self.history.curves) if is_success(name) and self.window(name))
+
+    @cached_property
+    def costs(self) -> tuple[str, ...]:
+        """The logged terms of the transport cost."""
+        return tuple(name for name in self.history.curves if name.startswith(COST))
+
+    @cached_property
+    def diverged(self) -> bool:
+        """Whether a training loss ends in NaN, infinity or an explosion, or the run says so itself."""
+        from otpilot.analysis.rules_training import diverged
+
+        return diverged(self) is not None
+
+    @cached_property
+    def transport_on(self) -> bool:
+        """Whether the run transports at all, as far as its config says."""
+        off = self.settings.method not in (None, "ot") or self.settings.lambda_ot == 0
+        return not off
+
+    @cached_property
+    def evaluation(self) -> EvaluationState:
+        """How the best available evaluation does in its last third: what a look at the mass must not overrule."""
+        success = self.success_metrics
+        name = success[0] if success else self.first_of(EVALUATION_LOSSES)
+        whole = None if name is None else self.window(name, at_least=3)
+        if name is None or whole is None:
+            return "unknown"
+        third = max(1, len(whole) // 3)
+        before, now = whole.first(len(whole) - third).last(max(third, 2)).level, whole.last(third).level
+        gain = now - before if success else (before - now) / (abs(before) or 1.0)
+        if gain > (0 if success else self.limits.plateau_fall):
+            return "improving"
+        worse = self.limits.drift_success if success else self.limits.drift_rise
+        return "worsening" if gain < -worse else "stalled"
+
+
+def is_success(name: str) -> bool:
+    """Whether a metric is a closed-loop success rate and not one end of its interval."""
+    return name.startswith((SUCCESS, "eval/pc_success")) and not name.endswith(("_low", "_high"))
+
+
+def relative_fall(first: float, last: float) -> float | None:
+    """Return (first - last) / |first|, or None where that is undefined or does not fit into a float."""
+    if first == 0:
+        return None
+    fall = (first - last) / abs(first)
+    return fall if math.isfinite(fall) else None
+
+
+def robust_slope(window: Window) -> tuple[float, float]:
+    """Return the Theil-Sen slope per step and the standard error of the fitted line's slope, spikes not counted.
+
+    The error is that of least squares with a robust scale (1.4826 times the median absolute residual).
+    """
+    steps, values = window.steps, window.values
+    if len(values) > MAX_PAIRS:
+        keep = np.linspace(0, len(values) - 1, MAX_PAIRS).astype(np.int64)
+        steps, values = steps[keep], values[keep]
+    upper = np.triu_indices(len(values), 1)
+    slope = median((values[None, :] - values[:, None])[upper] / (steps[None, :] - steps[:, None])[upper])
+    residual = values - slope * steps
+    scale = 1.4826 * median(np.abs(residual - median(residual)))
+    spread = float(((steps - steps.mean()) ** 2).sum()) * len(window) / len(values)
+    return slope, scale / math.sqrt(spread)
+
+
+def chunk_levels(window: Window, size: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the last step and the median of consecutive chunks of `size` rows, the last chunk ending at the end."""
+    count = max(1, len(window) // size)
+    used = window.last(count * size)
+    values = np.median(used.values.reshape(count, -1), axis=1)
+    return used.steps.reshape(count, -1)[:, -1], values
