@@ -2,6 +2,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 
 import otpilot.sim.env_config  # noqa: F401 - registers the env type
 from otpilot.config.ot import OTConfig
@@ -91,6 +93,44 @@ def test_missing_and_broken_files(tmp_path):
     (tmp_path / "half.json").write_text('{"steps": 1')
     with pytest.raises(ConfigError, match=r"half\.json is not valid JSON"):
         read(tmp_path / "half.json")
+
+
+def test_the_era_is_that_of_the_file_not_of_an_override(path):
+    loaded = load_config([f"--config_path={path}", "--eval_freq=200"])
+    assert (loaded.config.eval_steps, loaded.config.dataset.eval_split) == (200, 0.1)
+    assert loaded.config.ot.rows == "shared"  # the file is in today's form
+    again = load_config([f"--config_path={path}", "--eval_steps=10", "--dataset.eval_split=0.5", "--eval_freq=200"])
+    assert (again.config.eval_steps, again.config.dataset.eval_split) == (200, 0.5)
+
+
+@pytest.mark.parametrize("override", ["--ot.loss_config.prior=product", "--ot.loss_config.heuristic=false"])
+def test_overrides_in_either_spelling_replace_what_a_seed_era_file_says(override):
+    config = load_config([f"--config_path={SEED_CONFIGS[0]}", override, "--eval_steps=7"], check_output=False).config
+    assert config.ot.loss_config.prior == "product"
+    assert config.ot.rows == "separate"  # still a config of the fork
+    assert config.eval_steps == 7
+
+
+def test_a_yaml_file_trains_as_well(world, tmp_path):
+    path = tmp_path / "cfg.yaml"
+    path.write_text(yaml.safe_dump(world.config()) + "train: {lr: 5e-5, scheduler: cosine}\n")
+    config = read(path)
+    assert (config.optimizer.lr, config.scheduler.name) == (5e-5, "cosine")
+
+
+def test_a_constant_rate_without_the_preset(world, tmp_path):
+    optimizer = {"type": "adamw", "lr": 1e-4}
+    path = world.write(tmp_path / "cfg.json", use_policy_training_preset=False, optimizer=optimizer, scheduler=None)
+    config = read(path)
+    module = torch.nn.Linear(1, 1)
+    built = config.optimizer.build(module.parameters())
+    schedule = config.scheduler.build(built, 100)
+    rates = []
+    for _ in range(5):
+        built.step()
+        schedule.step()
+        rates.append(built.param_groups[0]["lr"])
+    assert rates == [1e-4] * 5
 
 
 def test_an_existing_output_folder_is_refused(path, tmp_path):

@@ -1,11 +1,15 @@
-"""Seed-era (LeRobot 0.4 fork) JSON to the schema of today, each change told once. Plain dicts; no lerobot."""
+"""Older spellings of a config (LeRobot 0.4 fork, recipe sketches) to today's, each change told once.
 
-import copy
+Plain dicts; no lerobot, because the pilot rewrites configs as well.
+"""
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from otpilot.errors import ConfigError
+from otpilot.config import sketch
+from otpilot.config.fork import spell_out_fork, translate_eval_freq, translate_heuristic
+from otpilot.config.rewriting import Rewriting, drop
 
 LOSS_ALIASES = {
     "epsilon": "reg",
@@ -15,23 +19,18 @@ LOSS_ALIASES = {
     "epsilon_schedule": "reg_schedule",
     "kappa": "prior_kappa",
 }
-OT_ALIASES = {"ot_action_lbl_schedule": "lambda_ot_schedule"}
+"""Other names of the settings in ot.loss_config; the value stays."""
 
-# What the fork computed, whatever its JSON said; ours for new configs are the defaults of LossConfig.
-FORK_LOSS = {"cost_normalization": "none", "embed_normalization": "none", "objective": "plan_cost"}
-FORK_OT = {"rows": "separate", "stats": "target", "bc_src_weight": 0.0}
-
-# Policy defaults that LeRobot changed without a word between 0.4 and 0.6.
-FORK_POLICY: dict[str, dict[str, Any]] = {
-    "diffusion": {
-        "horizon": 16,
-        "n_action_steps": 8,
-        "crop_shape": [84, 84],
-        "use_group_norm": True,
-        "pretrained_backbone_weights": None,
-        "use_separate_rgb_encoder_per_camera": False,
-    },
+ALIASES = {f"ot.loss_config.{old}": f"ot.loss_config.{new}" for old, new in LOSS_ALIASES.items()}
+OTHER_WORDS = {
+    **ALIASES,
+    **sketch.RENAMED,
+    "ot.loss_config.heuristic": "ot.loss_config.prior",
+    "train.ema": "ema_decay",
 }
+"""Every key that says in other words what another key says; an override of the one replaces the other."""
+
+CONSTANT_RATE = {"type": "constant_with_warmup", "num_warmup_steps": 0}
 
 
 @dataclass(frozen=True)
@@ -42,29 +41,29 @@ class Translation:
     notes: tuple[str, ...]
 
 
-def translate(config: Mapping[str, Any]) -> Translation:
+def translate(config: Mapping[str, Any], *, seed_era: bool | None = None) -> Translation:
     """Return the config in today's form; a config that is already in it comes back equal.
 
+    Args:
+        config: A plain dict, as JSON or YAML hold it. It is not changed.
+        seed_era: Whether it was written for the LeRobot 0.4 fork; None to tell by its keys.
+
     Raises:
-        ConfigError: If a section has the wrong shape, or an alias and its new name disagree.
+        ConfigError: If a section has the wrong shape, two names of one setting disagree, or a wish cannot be fulfilled.
     """
-    body = copy.deepcopy(dict(config))
-    notes: list[str] = []
-    old = is_seed_era(body)
-    ot = _section(body, "ot")
-    loss = _section(ot, "loss_config", "ot.") if ot else None
-    if ot is not None:
-        _rename(ot, OT_ALIASES, "ot", notes)
-    if loss is not None:
-        _rename(loss, LOSS_ALIASES, "ot.loss_config", notes)
-        _translate_heuristic(loss, notes)
+    old = is_seed_era(config) if seed_era is None else seed_era
+    rewriting = Rewriting(config)
+    for path in ("ot", "ot.loss_config", "policy", "dataset", "optimizer", "scheduler"):
+        rewriting.section(path)
+    sketch.translate_sketch(rewriting)
+    for alias, name in ALIASES.items():
+        rewriting.move(alias, name)
+    translate_heuristic(rewriting)
+    translate_eval_freq(rewriting)
     if old:
-        _inject(loss, FORK_LOSS, "ot.loss_config", notes)
-        _inject(ot, FORK_OT, "ot", notes)
-        policy = _section(body, "policy")
-        _inject(policy, FORK_POLICY.get(str((policy or {}).get("type")), {}), "policy", notes)
-        _translate_eval_freq(body, notes)
-    return Translation(config=body, notes=tuple(notes))
+        spell_out_fork(rewriting)
+    _keep_rate_constant(rewriting)
+    return Translation(config=rewriting.body, notes=tuple(rewriting.notes))
 
 
 def is_seed_era(config: Mapping[str, Any]) -> bool:
@@ -74,66 +73,22 @@ def is_seed_era(config: Mapping[str, Any]) -> bool:
     return "eval_freq" in config or (isinstance(loss, Mapping) and "heuristic" in loss)
 
 
-def _section(body: Mapping[str, Any], name: str, prefix: str = "") -> dict[str, Any] | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise ConfigError(f"{prefix}{name} is {value!r}; it must be a section, such as {{...}} in JSON.")
-    return value
+def make_way(body: dict[str, Any], key: str) -> None:
+    """Remove from a config the keys that say in other words what an override of `key` is going to say."""
+    if key == "eval_freq" and key not in body:
+        drop(body, "env_eval_freq" if body.get("env") is not None else "eval_steps")
+    meant = OTHER_WORDS.get(key, key)
+    for other in (meant, *(word for word, name in OTHER_WORDS.items() if name == meant)):
+        if other != key:
+            drop(body, other)
 
 
-def _rename(section: dict[str, Any], aliases: Mapping[str, str], where: str, notes: list[str]) -> None:
-    for old, new in aliases.items():
-        if old not in section:
-            continue
-        value = section.pop(old)
-        if new in section and section[new] != value:
-            raise ConfigError(
-                f"{where}: {old} = {value} and {new} = {section[new]} name the same thing; keep {new} only."
-            )
-        section[new] = value
-        notes.append(f"{where}.{old} is read as {new} = {value}.")
-
-
-def _translate_heuristic(loss: dict[str, Any], notes: list[str]) -> None:
-    if "heuristic" not in loss:
+def _keep_rate_constant(rewriting: Rewriting) -> None:
+    """Without the policy's preset LeRobot demands a scheduler; none means that the learning rate stays."""
+    body = rewriting.body
+    if body.get("use_policy_training_preset") is not False or body.get("scheduler") is not None:
         return
-    heuristic = bool(loss.pop("heuristic"))
-    prior = "diagonal" if heuristic else "product"
-    if loss.setdefault("prior", prior) != prior:
-        raise ConfigError(
-            f"ot.loss_config: heuristic = {heuristic} means prior = {prior!r}, but prior is {loss['prior']!r}; "
-            "remove heuristic."
-        )
-    consequence = "; each pair is only matched with itself, no transport happens" if heuristic else ""
-    notes.append(f"ot.loss_config.heuristic = {heuristic} is read as prior = {prior!r}{consequence}.")
-
-
-def _inject(section: dict[str, Any] | None, values: Mapping[str, Any], where: str, notes: list[str]) -> None:
-    if section is None:
-        return
-    missing = {key: value for key, value in values.items() if key not in section}
-    section.update(copy.deepcopy(missing))
-    if missing:
-        told = ", ".join(f"{key} = {value!r}" for key, value in missing.items())
-        notes.append(f"{where}: written for the LeRobot 0.4 fork, so its values are kept: {told}.")
-
-
-def _translate_eval_freq(body: dict[str, Any], notes: list[str]) -> None:
-    if "eval_freq" not in body:
-        return
-    frequency = body.pop("eval_freq")
-    if body.get("env") is not None:
-        body.setdefault("env_eval_freq", frequency)
-        notes.append(f"eval_freq is read as env_eval_freq = {body['env_eval_freq']}.")
-        return
-    body.setdefault("env_eval_freq", 0)
-    body.setdefault("eval_steps", frequency)
-    dataset = _section(body, "dataset")
-    if dataset is not None:
-        dataset.setdefault("eval_split", 0.1)
-    notes.append(
-        f"eval_freq is read as eval_steps = {body['eval_steps']} on the last 10 % of episodes "
-        "(dataset.eval_split = 0.1)."
-    )
+    if not body.get("optimizer"):
+        return  # LeRobot says that one is needed
+    told = "scheduler = null without the policy's preset is read as a constant learning rate."
+    rewriting.set("scheduler", CONSTANT_RATE, told=told)

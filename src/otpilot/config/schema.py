@@ -10,7 +10,6 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import draccus
@@ -19,10 +18,11 @@ import yaml
 from draccus.utils import DecodingError, ParsingError
 from lerobot.configs.train import TrainPipelineConfig
 
-from otpilot.config.compat import Translation, translate
+from otpilot.config.compat import Translation, is_seed_era, make_way, translate
+from otpilot.config.files import parse_yaml, read_config_file
 from otpilot.config.ot import OTConfig, check_number
 from otpilot.config.training import DiscreteActionsConfig, EarlyStoppingConfig, GuardConfig
-from otpilot.errors import ConfigError, MissingFileError, OtpilotError, closest
+from otpilot.errors import ConfigError, OtpilotError, closest
 
 
 @dataclass
@@ -88,11 +88,13 @@ def read_arguments(args: Sequence[str]) -> Given:
     """
     options = _parse_options(args)
     config_path = options.pop("config_path", None)
-    body = _read_json(Path(config_path)) if config_path else {}
+    body = read_config_file(config_path) if config_path else {}
     body.pop("checkpoint_path", None)  # LeRobot writes it into checkpoints, but does not read it back
+    seed_era = is_seed_era(body) if config_path else None  # an override does not change what a file was written for
     for key, text in options.items():
+        make_way(body, key)
         _override(body, key, text)
-    return Given(translation=translate(body), config_path=config_path)
+    return Given(translation=translate(body, seed_era=seed_era), config_path=config_path)
 
 
 def load_config(args: Sequence[str], *, check_output: bool = True) -> LoadedConfig:
@@ -139,15 +141,26 @@ def encode(config: TrainConfig) -> dict[str, Any]:
 
 def check_keys(body: Mapping[str, Any], schema: type, where: str = "") -> None:
     """Raise ConfigError for the first key, at any depth, that the dataclass `schema` does not know."""
+    for _, problem in unknown_keys(body, schema, where):
+        raise ConfigError(problem)
+
+
+def unknown_keys(body: Mapping[str, Any], schema: type, where: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the dotted path of each key, at any depth, that the dataclass `schema` does not know, and a sentence.
+
+    Raises:
+        ConfigError: If a LeRobot choice (policy.type, optimizer.type, ...) is unknown.
+    """
     known = {f.name: f for f in dataclasses.fields(schema) if f.init}
     hints = typing.get_type_hints(schema)
     for key, value in body.items():
         if key == draccus.CHOICE_TYPE_KEY and where:
             continue
         if key not in known:
-            raise ConfigError(f"Unknown config key {where + key!r}.{_suggest(key, known)}")
+            yield where + key, f"Unknown config key {where + key!r}.{_suggest(key, known)}"
+            continue
         for child, nested, place in _nested(value, hints[key], where + key):
-            check_keys(child, nested, place)
+            yield from unknown_keys(child, nested, place)
 
 
 def _suggest(key: str, known: Mapping[str, Any]) -> str:
@@ -192,20 +205,6 @@ def _parse_options(args: Sequence[str]) -> dict[str, str]:
     return options
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if path.is_dir():
-        path = path / "train_config.json"
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingFileError(f"No config file at {path}.") from error
-    except ValueError as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}.") from error
-    if not isinstance(body, dict):
-        raise ConfigError(f"{path} holds a {type(body).__name__}; a config is a JSON object.")
-    return body
-
-
 def _override(body: dict[str, Any], key: str, text: str) -> None:
     """Set a dotted key; numbers index lists, missing sections are made."""
     *parents, last = key.split(".")
@@ -224,7 +223,7 @@ def _override(body: dict[str, Any], key: str, text: str) -> None:
         if not isinstance(place, dict | list):
             raise ConfigError(f"Cannot set --{key}: {part!r} is a value, not a section.")
     try:
-        value = yaml.safe_load(text) if text else ""
+        value = parse_yaml(text) if text else ""
     except yaml.YAMLError as error:
         raise ConfigError(f"Cannot read the value of --{key}={text}: {error}.") from error
     if isinstance(place, list):
