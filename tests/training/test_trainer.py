@@ -180,6 +180,7 @@ def test_held_out_loss_and_closed_loop_are_logged(load):
                 "success_id": 0.0,
                 "success_id_low": 0.0,
                 "success_id_high": pytest.approx(0.8419, abs=1e-4),
+                "success_mean": 0.0,
             },
         )
     ]

@@ -1,6 +1,7 @@
 """Where a policy's own encodings are tapped: one entry per policy type, no second forward pass."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -41,6 +42,17 @@ class FeatureTap(ABC):
     @abstractmethod
     def embeddings(self) -> dict[str, Float[Tensor, "n d"]]:
         """Return the embedding of each key that the last pass made."""
+
+    def encode(self, batch: Mapping[str, Any]) -> None:  # noqa: ARG002 - what subclasses take
+        """Run the encoders alone on rows that the policy's loss must not see; use it inside the context manager.
+
+        Raises:
+            ConfigError: If this policy's encoders cannot run alone.
+        """
+        raise ConfigError(
+            f"ot.rows = 'separate' adds rows that must not be cloned, and the policy {self.policy.name!r} would clone "
+            "them; set ot.rows = 'shared', or add `encode` to its FeatureTap in otpilot/policies/features.py."
+        )
 
     def keys(self) -> list[str]:
         """Return every key that `embedding` answers for this policy."""
@@ -151,19 +163,38 @@ class DiffusionTap(FeatureTap):
         """Return cameras, their concatenation, and `fused`; the states have no learned encoding."""
         return [*self.cameras, *([ALL_IMAGES, FUSED] if self.cameras else [])]
 
+    def encode(self, batch: Mapping[str, Any]) -> None:
+        """Run the image encoders on all rows of a batch."""
+        if not self.cameras:
+            return
+        encoder = self.policy.diffusion.rgb_encoder
+        images = [_with_steps(batch[camera]) for camera in self.cameras]  # (rows, step, C, H, W)
+        if isinstance(encoder, nn.ModuleList):
+            for one, image in zip(encoder, images, strict=True):
+                one(image.flatten(0, 1))
+        else:
+            encoder(torch.stack(images, dim=2).flatten(0, 2))
+
     def embeddings(self) -> dict[str, Float[Tensor, "n d"]]:
-        """Return (rows, n_obs_steps * feature_dim) for each camera."""
+        """Return (rows, n_obs_steps * feature_dim) for each camera; of several passes, the rows of all in order."""
         steps = self.policy.config.n_obs_steps
         made: dict[str, Tensor] = {}
-        for output in self._outputs("image"):  # rows ordered (batch, step, camera)
+        if self._outputs("image"):  # rows ordered (batch, step, camera)
+            output = torch.cat(self._outputs("image"))
             split = output.reshape(-1, steps, len(self.cameras), output.shape[-1])
             made |= {camera: split[:, :, i].flatten(1) for i, camera in enumerate(self.cameras)}
         for camera in self.cameras:
-            for output in self._outputs(camera):  # rows ordered (batch, step)
+            if self._outputs(camera):  # rows ordered (batch, step)
+                output = torch.cat(self._outputs(camera))
                 made[camera] = output.reshape(-1, steps * output.shape[-1])
         if made:
             made[FUSED] = torch.cat([made[camera] for camera in self.cameras], dim=1)
         return made
+
+
+def _with_steps(images: Tensor) -> Tensor:
+    """Return images as (rows, observation steps, C, H, W); a policy with one step may get none."""
+    return images if images.ndim == 5 else images.unsqueeze(1)
 
 
 TAPS: dict[str, type[FeatureTap]] = {"act": ActTap, "diffusion": DiffusionTap}

@@ -124,15 +124,15 @@ class Measurement:
         # E*(sC) with strengths S is s times E*(C) with strengths S / s: the proposal scales strengths, not the cost.
         energy = wanted.loss / float(wanted.figures["ot_cost_scale"])
         weight = self.weight or 0.0
-        ours = loss.grad_share(cloning, result.loss, weight)
-        theirs = loss.grad_share(cloning, energy, weight)
+        bc, ours = loss.encoder_gradients(cloning, result.loss)
+        _, theirs = loss.encoder_gradients(cloning, energy)
         self.norms.append(
             Norms(
-                cloning=ours.cloning,
-                transport=ours.transport,
-                share=_share(weight * ours.transport, ours.total),
-                proposed=theirs.transport,
-                proposed_share=_share(weight * theirs.transport, theirs.total),
+                cloning=float(bc.norm()),
+                transport=float(ours.norm()),
+                share=_share(weight * float(ours.norm()), float((bc + weight * ours).norm())),
+                proposed=float(theirs.norm()),
+                proposed_share=_share(weight * float(theirs.norm()), float((bc + weight * theirs).norm())),
             )
         )
         if "ot_cost_scale" in result.figures:

@@ -1,12 +1,15 @@
 """LeRobot's parts of a training run, each called from one place only."""
 
 import copy
+import logging
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
 from lerobot.optim.factory import make_optimizer_and_scheduler
@@ -17,6 +20,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from otpilot.config.schema import TrainConfig
+from otpilot.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 type Processor = PolicyProcessorPipeline[Any, Any]
 
@@ -42,9 +48,7 @@ def build_parts(config: TrainConfig, meta: LeRobotDatasetMetadata, stats: dict[s
     """
     policy = make_policy(cfg=config.policy, ds_meta=meta, rename_map=config.rename_map)
     preprocessor, postprocessor = _processors(config, policy, stats)
-    horizon = copy.copy(config)
-    horizon.steps = config.horizon
-    optimizer, scheduler = make_optimizer_and_scheduler(horizon, policy)
+    optimizer, scheduler = make_optimizer_and_scheduler(_over_horizon(config), policy)
     return Parts(
         policy=policy,
         preprocessor=preprocessor,
@@ -52,6 +56,24 @@ def build_parts(config: TrainConfig, meta: LeRobotDatasetMetadata, stats: dict[s
         optimizer=optimizer,
         scheduler=scheduler,
     )
+
+
+def _over_horizon(config: TrainConfig) -> TrainConfig:
+    """Return the config with the horizon as its steps, and `warmup_ratio` of it as the schedule's warm-up."""
+    longer = copy.copy(config)
+    longer.steps = config.horizon
+    if config.warmup_ratio is None:
+        return longer
+    if config.scheduler is None:
+        raise ConfigError(
+            f"warmup_ratio is {config.warmup_ratio}, but there is no schedule: the policy's preset has none. Set "
+            "use_policy_training_preset = false and give an optimizer and a scheduler."
+        )
+    if config.scheduler.num_warmup_steps not in (None, 0) and not config.use_policy_training_preset:
+        logger.info("warmup_ratio overrules scheduler.num_warmup_steps = %s.", config.scheduler.num_warmup_steps)
+    longer.scheduler = copy.copy(config.scheduler)
+    longer.scheduler.num_warmup_steps = round(config.warmup_ratio * config.horizon)
+    return longer
 
 
 def _processors(config: TrainConfig, policy: PreTrainedPolicy, stats: dict[str, Any]) -> tuple[Processor, Processor]:
@@ -112,4 +134,14 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     precision = None
     if getattr(config.policy, "use_amp", False):
         precision = {torch.bfloat16: "bf16", torch.float16: "fp16"}[torch.get_autocast_dtype(device.type)]
-    return Accelerator(step_scheduler_with_optimizer=False, mixed_precision=precision, cpu=device.type == "cpu")
+    handlers = [
+        DistributedDataParallelKwargs(find_unused_parameters=True),
+        # the others wait while one process evaluates or saves
+        InitProcessGroupKwargs(timeout=timedelta(hours=4)),
+    ]
+    return Accelerator(
+        step_scheduler_with_optimizer=False,
+        mixed_precision=precision,
+        cpu=device.type == "cpu",
+        kwargs_handlers=handlers,
+    )

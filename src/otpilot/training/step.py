@@ -1,6 +1,7 @@
 """The loss of one step: one forward pass serves behaviour cloning and the transport embeddings."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from otpilot.config.ot import LossConfig, OTConfig, TermConfig
 from otpilot.data.mixing import RowMap
-from otpilot.errors import ConfigError, TrainingError, closest
+from otpilot.errors import ConfigError, closest
+from otpilot.policies.cloning import cloning_rows, masks_padding
 from otpilot.policies.features import ALL_IMAGES, FeatureTap, make_tap
 from otpilot.transport.cost import Features
 from otpilot.transport.loss import TransportLoss, TransportResult
@@ -35,12 +37,13 @@ class StepLoss:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradShare:
-    """Norms of the encoder gradient: of behaviour cloning, of the transport loss at weight 1, and of their sum."""
+class Encoded:
+    """One forward pass: the cloning loss, what the policy tells of it, and the features of the matched rows."""
 
-    cloning: float
-    transport: float
-    total: float
+    cloning: Tensor
+    info: Mapping[str, Any] | None
+    src: dict[str, Features]
+    tgt: dict[str, Features]
 
 
 class CoTrainingLoss:
@@ -50,10 +53,14 @@ class CoTrainingLoss:
         policy: The policy that is trained.
         ot: The `ot` section.
         horizon: Steps over which the schedules run.
+
+    Attributes:
+        model: What is called for the forward pass: the policy's own, or what wraps it on several processes.
     """
 
     def __init__(self, policy: PreTrainedPolicy, ot: OTConfig, *, horizon: int) -> None:
         self.policy = policy
+        self.model: Callable[[dict[str, Any]], tuple[Tensor, Mapping[str, Any] | None]] = policy.forward
         self.ot = ot
         self.horizon = horizon
         self.active = ot.enable and ot.method != "none" and ot.lambda_ot != 0
@@ -97,51 +104,81 @@ class CoTrainingLoss:
         """Whether the automatic weight still waits for its first measurement."""
         return self.auto is not None and self.auto.value == 0.0
 
+    def due(self, step: int) -> bool:
+        """Whether the transport is computed in this step, if there are pairs."""
+        return self.transport is not None and step % self.ot.compute_every_n_steps == 0
+
     def __call__(
         self, batch: Mapping[str, Any], rows: RowMap, *, step: int, measure: bool = False, update: bool = True
     ) -> StepLoss:
-        """Return the loss of a preprocessed batch.
+        """Return the loss of a preprocessed batch that is a step by itself; it may be NaN, which the caller judges.
 
         `measure` adds the shares of the encoder gradient; `update` moves the running means of the cost.
 
         Raises:
-            TrainingError: If the cloning loss is not finite.
-            TransportError: If a cost is not finite.
+            NonFiniteError: If a cost is not finite.
         """
-        due = self.transport is not None and step % self.ot.compute_every_n_steps == 0 and len(rows.pair_src) > 0
-        if self.tap is None or not due:
-            cloning, info = self.policy.forward(dict(batch))
-            return StepLoss(total=_checked(cloning, step), values=_values(cloning, info), transport=None)
-        with self.tap:
-            cloning, info = self.policy.forward(dict(batch))
-        _checked(cloning, step)
-        assert self.transport is not None
-        result = self.transport(
-            self._features(batch, rows.pair_src, "src"),
-            self._features(batch, rows.pair_tgt, "tgt"),
-            step=step,
-            reg=self.reg(step),
-            update=update,
-        )
-        values: dict[str, float | Tensor] = _values(cloning, info)
+        if not self.due(step) or len(rows.pair_src) == 0:
+            cloning, info = self.clone(batch, rows)
+            return StepLoss(total=cloning, values=_values(cloning, info), transport=None)
+        encoded = self.encode(batch, rows)
+        result = self.solve(encoded.src, encoded.tgt, step=step, update=update)
+        values: dict[str, float | Tensor] = _values(encoded.cloning, encoded.info)
         if measure:
-            values |= self._measure(cloning, result.loss, step)
+            values |= self.observe(*self.encoder_gradients(encoded.cloning, result.loss), step=step)
         weight = self.weight(step)
-        values |= result.figures
-        values |= {"ot_weight": weight, "ot_reg": self.reg(step)}
-        return StepLoss(total=cloning + weight * result.loss, values=values, transport=result)
+        values |= {**result.figures, "ot_weight": weight, "ot_reg": self.reg(step)}
+        return StepLoss(total=encoded.cloning + weight * result.loss, values=values, transport=result)
 
-    def grad_share(self, cloning: Tensor, transport: Tensor, weight: float) -> GradShare:
-        """Return the norms of the encoder gradient's parts; both graphs stay alive."""
+    def clone(self, batch: Mapping[str, Any], rows: RowMap) -> tuple[Tensor, Mapping[str, Any] | None]:
+        """Return the cloning loss of a batch and what the policy tells of it."""
+        if rows.cloning < len(rows.is_source) and not masks_padding(self.policy):
+            batch = cloning_rows(batch, rows.cloning)
+        loss, info = self.model(dict(batch))
+        return loss, info
+
+    def encode(self, batch: Mapping[str, Any], rows: RowMap) -> Encoded:
+        """Return the cloning loss of a batch and the features of its matched rows, of one pass over all rows."""
+        assert self.tap is not None
+        with self.tap:
+            cloning, info = self.clone(batch, rows)
+            if rows.cloning < len(rows.is_source) and not masks_padding(self.policy):
+                self.tap.encode({key: value[rows.cloning :] for key, value in batch.items() if _by_rows(value)})
+        return Encoded(
+            cloning=cloning,
+            info=info,
+            src=self._features(batch, rows.pair_src, "src"),
+            tgt=self._features(batch, rows.pair_tgt, "tgt"),
+        )
+
+    def solve(
+        self, src: Mapping[str, Features], tgt: Mapping[str, Features], *, step: int, update: bool = True
+    ) -> TransportResult:
+        """Return the transport loss at weight 1 between the features of matched rows."""
+        assert self.transport is not None
+        return self.transport(src, tgt, step=step, reg=self.reg(step), update=update)
+
+    def encoder_gradients(self, cloning: Tensor, transport: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the encoder gradients (parameters,) of cloning and of transport at weight 1; the graphs stay alive."""
         assert self.tap is not None
         parameters = self.tap.encoder_parameters()
         if not parameters:
-            return GradShare(cloning=0.0, transport=0.0, total=0.0)
-        ours = _gradient(transport, parameters)
-        theirs = _gradient(cloning, parameters)
-        return GradShare(
-            cloning=float(theirs.norm()), transport=float(ours.norm()), total=float((theirs + weight * ours).norm())
-        )
+            return cloning.new_zeros(1), cloning.new_zeros(1)
+        return _gradient(cloning, parameters), _gradient(transport, parameters)
+
+    def observe(self, cloning: Tensor, transport: Tensor, *, step: int) -> dict[str, float]:
+        """Take in both encoder gradients (the automatic weight follows them) and return the figures to log."""
+        norms = {"cloning": float(cloning.norm()), "transport": float(transport.norm())}
+        if self.auto is not None and all(math.isfinite(norm) for norm in norms.values()):
+            self.auto.observe(bc_norm=norms["cloning"], ot_norm=norms["transport"])
+        weight = self.weight(step)
+        total = float((cloning + weight * transport).norm())
+        weighted = weight * norms["transport"]
+        return {
+            "ot_grad_share": weighted / total if total > 0 else 0.0,
+            "ot_grad_norm": weighted,
+            "bc_grad_norm": norms["cloning"],
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Return running means and the automatic weight."""
@@ -158,17 +195,6 @@ class CoTrainingLoss:
             self.transport.load_state_dict(state["transport"])
         if self.auto is not None and "auto_weight" in state:
             self.auto.load_state_dict(state["auto_weight"])
-
-    def _measure(self, cloning: Tensor, transport: Tensor, step: int) -> dict[str, float]:
-        share = self.grad_share(cloning, transport, self.weight(step))
-        if self.auto is not None:
-            self.auto.observe(bc_norm=share.cloning, ot_norm=share.transport)
-        weighted = self.weight(step) * share.transport
-        return {
-            "ot_grad_share": weighted / share.total if share.total > 0 else 0.0,
-            "ot_grad_norm": weighted,
-            "bc_grad_norm": share.cloning,
-        }
 
     def _features(self, batch: Mapping[str, Any], places: NDArray[Any], side: str) -> dict[str, Features]:
         """Return embedding and label of each term's key, for the rows of one side of the pairs."""
@@ -205,13 +231,8 @@ def _values(cloning: Tensor, info: Mapping[str, Any] | None) -> dict[str, float 
     return {"bc_loss": cloning.detach(), **(info or {})}
 
 
-def _checked(loss: Tensor, step: int) -> Tensor:
-    if not torch.isfinite(loss):
-        raise TrainingError(
-            f"The behaviour-cloning loss is {loss.item()} at step {step}. Lower the learning rate "
-            "(policy.optimizer_lr), or look for non-finite values in the datasets."
-        )
-    return loss
+def _by_rows(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim > 0
 
 
 def _gradient(loss: Tensor, parameters: list[torch.nn.Parameter]) -> Tensor:

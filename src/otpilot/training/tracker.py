@@ -12,9 +12,9 @@ logger = logging.getLogger(__name__)
 class Tracker:
     """W&B if the config enables it and it can be reached; otherwise silent, because metrics.jsonl has everything."""
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig | None) -> None:
         self._logger: Any | None = None
-        if not (config.wandb.enable and config.wandb.project):
+        if config is None or not (config.wandb.enable and config.wandb.project):
             return
         try:
             from lerobot.common.wandb_utils import WandBLogger
@@ -32,3 +32,7 @@ class Tracker:
         except Exception as error:  # as above
             logger.warning("W&B stopped taking values (%s); training goes on without it.", error)
             self._logger = None
+
+    def finish(self) -> None:
+        """Hand over what is left; the tracker takes no more."""
+        self._logger = None

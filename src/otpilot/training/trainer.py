@@ -1,38 +1,43 @@
 """The training loop, readable top to bottom."""
 
 import contextlib
-import logging
+import itertools
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from lerobot.utils.random_utils import set_seed
 
 from otpilot.config.schema import TrainConfig, encode
-from otpilot.data.batches import Batch, BatchStream, make_loader
+from otpilot.data.batches import BatchStream, make_loader
 from otpilot.data.domains import Domains, open_domains
+from otpilot.data.mixing import RowMap
 from otpilot.data.pairs import make_samplers
-from otpilot.errors import ConfigError, TrainingError
+from otpilot.errors import NonFiniteError, TrainingError
 from otpilot.runs.environment import describe_environment
-from otpilot.runs.record import Kind, Outcome
+from otpilot.runs.record import Kind, Outcome, Status
 from otpilot.runs.writer import RunWriter
 from otpilot.sim.env_config import TabletopEnvConfig
 from otpilot.training import checkpoint
 from otpilot.training.artifacts import save_evaluation_films, save_plan
+from otpilot.training.best import BestSoFar
+from otpilot.training.ema import WeightAverage
 from otpilot.training.evaluate import OfflineEvaluation, success_rates
+from otpilot.training.gathered import SpreadStep
+from otpilot.training.guard import Guard, Verdict
 from otpilot.training.inputs import InputPipeline
+from otpilot.training.interrupts import Interrupted, Interrupts
 from otpilot.training.metrics import Window
 from otpilot.training.parts import Parts, build_parts, make_accelerator, make_source_preprocessor
 from otpilot.training.process import fuse, keep_freed_memory, set_threads
 from otpilot.training.step import CoTrainingLoss, StepLoss
 from otpilot.training.tracker import Tracker
 from otpilot.transport.health import HealthFigures, HealthMonitor
-
-logger = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
@@ -69,64 +74,115 @@ class Trainer:
     domains: Domains
     stream: BatchStream
     parts: Parts
+    weights: checkpoint.Weights
     inputs: InputPipeline
     loss: CoTrainingLoss
+    spread: SpreadStep | None
     accelerator: Accelerator
     health: HealthMonitor
-    writer: RunWriter
+    guard: Guard
+    best: BestSoFar
+    interrupts: Interrupts
+    writer: RunWriter | None
     tracker: Tracker
     progress: Progress
     done: int = 0
+    saved: int = -1
+    told: set[str] = field(default_factory=set)
 
-    def run(self) -> None:
-        """Train from the step after `done` to the last."""
+    @property
+    def main(self) -> bool:
+        """Whether this process evaluates, writes and tells; on one process always."""
+        return self.writer is not None
+
+    def run(self) -> str | None:
+        """Train from the step after `done` to the last; returns why it stopped early, or None."""
         window = Window()
         latest: dict[str, float] = {}
         self.progress.start(total=self.config.steps, done=self.done)
         self.parts.policy.train()
         clock = time.perf_counter()
-        for batch in make_loader(self.config, self.stream, start=self.done):
+        loader = make_loader(self.config, self.stream, start=self.done)
+        for batches in itertools.batched(loader, self.stream.batches_per_step):
             step = self.done + 1
-            inputs = self.inputs(batch.rows, batch.map.is_source)
+            rows = [(self.inputs(batch.rows, batch.map.is_source), batch.map) for batch in batches]
             loaded = time.perf_counter()
-            values = self.update(batch, inputs, step)
-            self.done = step
-            now = time.perf_counter()
-            window.add({**values, "dataloading_s": loaded - clock, "update_s": now - loaded})
-            if _due(step, self.config.log_freq) or step == self.config.steps:
-                latest |= self.log("train", window.means())
-            self.evaluate_if_due(latest)
+            with self.interrupts.deferred():
+                values = self.update(rows, step)
+                self.done = step
+                now = time.perf_counter()
+                window.add({**values, "dataloading_s": loaded - clock, "update_s": now - loaded})
+                if _due(step, self.config.log_freq) or step == self.config.steps:
+                    latest |= self.log("train", self.over_processes(window.means()))
+            better = self.evaluate_if_due(latest)
             if self.config.save_checkpoint and (_due(step, self.config.save_freq) or step == self.config.steps):
                 self.save()
+            if better and self.config.keep_best:
+                self.save(best=True)
             self.progress.step(step, latest)
+            if self.any_process(self.interrupts.caught is not None):
+                raise Interrupted(self.interrupts.caught or "another process was interrupted")
+            if step < self.config.steps and self.any_process(self.best.exhausted):
+                if self.config.save_checkpoint:
+                    self.save()
+                return self.best.describe()
             clock = time.perf_counter()
+        return None
 
-    def update(self, batch: Batch, inputs: Mapping[str, Any], step: int) -> dict[str, Any]:
-        """Do one optimisation step and return what to log."""
+    def update(self, batches: list[tuple[dict[str, Any], RowMap]], step: int) -> dict[str, Any]:
+        """Do one optimisation step and return what to log.
+
+        Raises:
+            TrainingError: If the guard says that the run must end.
+        """
         optimizer, scheduler = self.parts.optimizer, self.parts.scheduler
-        measure = self.loss.active and (
-            _due(step, self.config.ot.health.check_every_n_steps) or self.loss.needs_measure
-        )
-        with self.accelerator.autocast():
-            result = self.loss(inputs, batch.map, step=step, measure=measure)
-        self.accelerator.backward(result.total)
+        lr = optimizer.param_groups[0]["lr"]
+        try:
+            result = self.backward(batches, step)
+        except NonFiniteError as error:
+            self.tell(self.guard.nonfinite(str(error)), step)
+            optimizer.zero_grad()
+            return {"skipped_steps": 1.0, "lr": lr}
         limit = self.config.optimizer.grad_clip_norm or float("inf")
         norm = self.accelerator.clip_grad_norm_(self.parts.policy.parameters(), limit)  # unscales fp16 gradients first
-        if (
-            not torch.isfinite(norm) and self.accelerator.scaler is None
-        ):  # with a scaler such a step is skipped, as meant
-            raise TrainingError(f"The gradient norm is {float(norm)} at step {step}; lower policy.optimizer_lr.")
-        lr = optimizer.param_groups[0]["lr"]
-        optimizer.step()
+        scaled = self.accelerator.scaler is not None  # a scaler skips overflowing steps by itself, as it is meant to
+        go = True
+        if not scaled or bool(torch.isfinite(norm)):
+            # on several processes the norm is the same everywhere, the loss is not: all must judge alike
+            loss = result.total.item() if self.spread is None else float(norm)
+            verdict = self.guard.check(loss=loss, norm=float(norm), step=step)
+            self.tell(verdict, step)
+            go = verdict.action == "go"
+        if go:
+            optimizer.step()
+            if self.weights.average is not None:
+                self.weights.average.update(self.parts.policy)
         optimizer.zero_grad()
         if scheduler is not None:
             scheduler.step()
         if "ot_grad_share" in result.values:
             self.check_health(result, step)
-        return {**result.values, "loss": result.total.detach(), "grad_norm": norm.detach(), "lr": lr}
+        values = {**result.values, "loss": result.total.detach(), "grad_norm": norm.detach(), "lr": lr}
+        return values if go else {**values, "skipped_steps": 1.0}
+
+    def backward(self, batches: list[tuple[dict[str, Any], RowMap]], step: int) -> StepLoss:
+        """Compute the loss of a step and send it back."""
+        measure = self.loss.active and (
+            _due(step, self.config.ot.health.check_every_n_steps) or self.loss.needs_measure
+        )
+        if self.spread is not None:
+            return self.spread(batches, step=step, measure=measure)
+        with self.accelerator.autocast():
+            result = self.loss(*batches[0], step=step, measure=measure)
+        self.accelerator.backward(result.total)
+        return result
 
     def check_health(self, result: StepLoss, step: int) -> None:
-        """Feed the health monitor; an alarm is written, and told once."""
+        """Feed the health monitor; an alarm is written, and told once.
+
+        Raises:
+            TrainingError: If the config says that the run must end (guard.transport).
+        """
         figures = HealthFigures.from_result(
             result.values,
             step=step,
@@ -135,17 +191,38 @@ class Trainer:
             weight=self.loss.weight(step),
         )
         for event in self.health.check(figures):
-            self.writer.log(step, "health", {"alarm": event.kind, "message": event.message, **event.evidence})
+            self.record("health", {"alarm": event.kind, "message": event.message, **event.evidence}, step)
             self.progress.note(event.message)
+            if self.config.guard.transport == "stop":
+                raise TrainingError(f"{event.message} (guard.transport = 'stop')")
 
-    def evaluate_if_due(self, latest: dict[str, float]) -> None:
-        """Evaluate on held-out episodes and in closed loop when it is time; the last step always counts."""
+    def tell(self, verdict: Verdict, step: int) -> None:
+        """Write what the guard saw; the user hears of each kind once."""
+        if verdict.alarm is None:
+            return
+        self.record("health", {"alarm": verdict.alarm, "message": verdict.message}, step)
+        if verdict.alarm not in self.told:
+            self.progress.note(verdict.message)
+        self.told.add(verdict.alarm)
+
+    def evaluate_if_due(self, latest: dict[str, float]) -> bool:
+        """Evaluate on held-out episodes and in closed loop when it is time; the last step always counts.
+
+        Returns:
+            Whether the monitored metric is the best so far.
+        """
         step, config = self.done, self.config
         last = step == config.steps
+        better = False
         if config.eval_steps > 0 and (_due(step, config.eval_steps) or last):
-            latest |= self.log("eval", self.offline())
+            values = self.log("eval", self.offline() if self.main else {})
+            better = self.main and self.best.observe("eval", values, step)
+            latest |= values
         if isinstance(config.env, TabletopEnvConfig) and (_due(step, config.env_eval_freq) or last):
-            latest |= self.log("sim", self.closed_loop())
+            values = self.log("sim", self.closed_loop() if self.main else {})
+            better = (self.main and self.best.observe("sim", values, step)) or better
+            latest |= values
+        return self.any_process(better)
 
     def offline(self) -> dict[str, float]:
         """Return the loss on held-out episodes, of the target and per domain."""
@@ -157,7 +234,7 @@ class Trainer:
                 domain, batch_size=self.config.batch_size, max_samples=self.config.max_eval_samples
             )
             with self.accelerator.autocast():
-                found = evaluation(self.parts.policy, self.inputs)
+                found = evaluation(self.weights.saved, self.inputs)
             if domain is self.domains.target:
                 values |= {f"offline_eval/{name}": value for name, value in found.items()}
             values |= {f"offline_eval/{domain.name}/{name}": value for name, value in found.items()}
@@ -165,8 +242,9 @@ class Trainer:
 
     def closed_loop(self) -> dict[str, float]:
         """Return success_<cell>, its interval and the number of episodes, and keep films of the first episodes."""
+        assert self.writer is not None
         results = success_rates(
-            self.parts.policy,
+            self.weights.saved,
             self.parts.preprocessor,
             self.parts.postprocessor,
             self.config.env,
@@ -179,24 +257,70 @@ class Trainer:
             name = f"success_{result.cell.name}"
             low, high = result.success.interval
             values |= {name: result.success.rate, f"{name}_low": low, f"{name}_high": high}
-        return values
+        return values | {"success_mean": sum(result.success.rate for result in results) / len(results)}
 
     def log(self, kind: Kind, values: Mapping[str, float]) -> Mapping[str, float]:
         """Write one line of the log, mirror it, and return the values."""
-        self.writer.log(self.done, kind, values)
-        self.tracker.log(values, step=self.done, kind=kind)
+        if self.main:
+            self.record(kind, values, self.done)
+            self.tracker.log(values, step=self.done, kind=kind)
         return values
 
-    def save(self) -> None:
-        """Write a checkpoint of the step just done."""
-        state = {"loss": self.loss.state_dict(), "health": self.health.state_dict()}
-        checkpoint.save(self.config, self.parts, step=self.done, state=state)
+    def record(self, kind: Kind, values: Mapping[str, Any], step: int) -> None:
+        """Write one line of the log, on the process that has one."""
+        if self.writer is not None:
+            self.writer.log(step, kind, values)
+
+    def save(self, *, best: bool = False) -> None:
+        """Write the checkpoint of the step just done, unless it is there already; mark it as the best if it is."""
+        with self.interrupts.deferred():
+            random = gather_object([_torch_random_state()])  # every process draws its own dropout
+            if self.main:
+                if self.saved != self.done:
+                    processes = self.accelerator.num_processes
+                    state = {**self.state_dict(), "random": random}
+                    checkpoint.save(
+                        self.config, self.parts, self.weights, step=self.done, state=state, processes=processes
+                    )
+                if best:
+                    checkpoint.mark_best(self.config, checkpoint.folder_of(self.config, self.done))
+            self.saved = self.done
+            self.accelerator.wait_for_everyone()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what resuming needs besides LeRobot's own training state."""
+        scaler, average = self.accelerator.scaler, self.weights.average
+        return {
+            "loss": self.loss.state_dict(),
+            "health": self.health.state_dict(),
+            "guard": self.guard.state_dict(),
+            "best": self.best.state_dict(),
+            "average_updates": average.updates if average is not None else 0,
+            "scaler": scaler.state_dict() if scaler is not None else None,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint's state; what an older checkpoint lacks begins anew."""
+        self.loss.load_state_dict(state["loss"])
+        self.health.load_state_dict(state["health"])
+        if "guard" in state:
+            self.guard.load_state_dict(state["guard"])
+            self.best.load_state_dict(state["best"])
+        if self.weights.average is not None:
+            self.weights.average.updates = int(state.get("average_updates", 0))
+        if self.accelerator.scaler is not None and state.get("scaler"):
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        random = state.get("random", [])
+        if self.accelerator.process_index < len(random):
+            torch.set_rng_state(random[self.accelerator.process_index]["cpu"])
+            if random[self.accelerator.process_index]["cuda"] is not None:
+                torch.cuda.set_rng_state(random[self.accelerator.process_index]["cuda"])
 
     def keep_plan(self) -> None:
         """Keep the transport plan of the batch behind the last, for reports."""
-        if not self.loss.active:
+        if not self.loss.active or self.writer is None:
             return
-        batch = self.stream[self.config.steps]
+        batch = self.stream[self.config.steps * self.stream.batches_per_step]
         self.parts.policy.eval()
         with torch.no_grad():
             inputs = self.inputs(batch.rows, batch.map.is_source)
@@ -204,92 +328,137 @@ class Trainer:
         if result.transport is not None and result.transport.plan is not None:
             save_plan(self.writer.paths, result.transport.plan, batch)
 
+    def any_process(self, flag: bool) -> bool:
+        """Return whether any process says yes."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        mine = torch.tensor(float(flag), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(mine, reduction="sum") > 0)
+
+    def over_processes(self, values: dict[str, float]) -> dict[str, float]:
+        """Return the mean of each value over processes, which all have the same names."""
+        if self.accelerator.num_processes == 1:
+            return values
+        mine = torch.tensor([values[name] for name in sorted(values)], device=self.accelerator.device)
+        means = self.accelerator.reduce(mine, reduction="mean").tolist()
+        return dict(zip(sorted(values), means, strict=True))
+
 
 def train(config: TrainConfig, *, progress: Progress | None = None) -> Outcome:
     """Train as the config says, into its output_dir, and return how it ended.
 
-    Everything that can be wrong with the input is checked before the output folder is made.
+    Everything that can be wrong with the input is checked before the output folder is made. On SIGTERM and Ctrl-C a
+    checkpoint is saved between two steps, and the outcome says `killed`.
 
     Raises:
         OtpilotError: If the input is wrong, or training breaks; outcome.json then says `crashed` or `diverged`.
     """
-    progress = progress or Silence()
     set_threads(config.threads)
     keep_freed_memory()
     accelerator = make_accelerator(config)
+    trainer, done = _assemble(
+        config, accelerator, (progress or Silence()) if accelerator.is_main_process else Silence()
+    )
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        trainer.writer = _open_folder(config, accelerator, done)
+        trainer.tracker = Tracker(config)
+    with trainer.writer or contextlib.nullcontext(), trainer.interrupts.installed():
+        return _finish(trainer)
+
+
+def _assemble(config: TrainConfig, accelerator: Accelerator, progress: Progress) -> tuple[Trainer, int]:
+    """Return the trainer, ready to go on behind the step that is returned too; nothing is written yet."""
     if config.seed is not None:
         set_seed(config.seed)
     domains = open_domains(config)
-    _check_rows(config)
-    stream = BatchStream(config, domains, make_samplers(config, domains))
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    stream = BatchStream(config, domains, make_samplers(config, domains), rank=rank, world_size=processes)
     parts = build_parts(config, domains.target.reader.meta, domains.stats)
     source_preprocessor = make_source_preprocessor(config, domains.source_stats)
     fuse(parts.optimizer)
+    average = WeightAverage(parts.policy, config.ema_decay) if config.ema_decay is not None else None
     loss = CoTrainingLoss(parts.policy, config.ot, horizon=config.horizon)
-    health = HealthMonitor(config.ot.health, config.ot.loss_config)
     loss.check_labels(stream[0].rows)  # and every kind of row can be read
-    done = 0
-    if config.resume:
-        done, state = checkpoint.restore(config, parts)
-        loss.load_state_dict(state["loss"])
-        health.load_state_dict(state["health"])
-    parts = replace(parts, optimizer=accelerator.prepare(parts.optimizer))
-    environment = describe_environment(device=str(accelerator.device))
-    writer = (
-        RunWriter.reopen(Path(config.output_dir), step=done, config=encode(config), environment=environment)
-        if config.resume
-        else RunWriter.create(Path(config.output_dir), config=encode(config), environment=environment)
-    )
     trainer = Trainer(
         config=config,
         domains=domains,
         stream=stream,
         parts=parts,
+        weights=checkpoint.Weights(trained=parts.policy, average=average, use_average=config.eval_use_ema),
         inputs=InputPipeline(accelerator.device, parts.preprocessor, source_preprocessor),
         loss=loss,
+        spread=None,
         accelerator=accelerator,
-        health=health,
-        writer=writer,
-        tracker=Tracker(config),
+        health=HealthMonitor(config.ot.health, config.ot.loss_config),
+        guard=Guard(config.guard),
+        best=BestSoFar(config),
+        interrupts=Interrupts(flag_only=processes > 1),
+        writer=None,
+        tracker=Tracker(None),
         progress=progress,
-        done=done,
     )
-    with writer:
-        return _finish(trainer)
+    if rank > 0 and config.seed is not None:
+        torch.manual_seed(config.seed + rank)  # each process draws its own dropout and noise
+    if config.resume:
+        trainer.done, state = checkpoint.restore(config, parts, trainer.weights)
+        trainer.saved = trainer.done
+        trainer.load_state_dict(state)
+    if processes > 1 or config.grad_accum_steps > 1:
+        wrapped = accelerator.prepare(parts.policy) if processes > 1 else parts.policy
+        loss.model = wrapped if processes > 1 else loss.model
+        trainer.spread = SpreadStep(loss, accelerator, wrapped)
+    trainer.parts = replace(parts, optimizer=accelerator.prepare(parts.optimizer))
+    return trainer, trainer.done
+
+
+def _open_folder(config: TrainConfig, accelerator: Accelerator, done: int) -> RunWriter:
+    """Make the run folder, or open that of the run being resumed behind the step done."""
+    environment = describe_environment(device=str(accelerator.device))
+    root = Path(config.output_dir)
+    if config.resume:
+        return RunWriter.reopen(root, step=done, config=encode(config), environment=environment)
+    return RunWriter.create(root, config=encode(config), environment=environment)
 
 
 def _finish(trainer: Trainer) -> Outcome:
     """Run the trainer to its end, whatever that is, and write the outcome."""
+
+    def end(status: Status, reason: str) -> Outcome:
+        trainer.interrupts.flag_only = True  # what comes now must not tear the outcome
+        outcome = Outcome(status=status, reason=reason, last_step=trainer.done)
+        if trainer.writer is not None:
+            trainer.writer.finish(outcome)
+        trainer.tracker.finish()
+        return outcome
+
     try:
-        trainer.run()
-        trainer.keep_plan()
+        early = trainer.run()
+        if early is None:
+            trainer.keep_plan()
     except TrainingError as error:
-        trainer.writer.finish(Outcome(status="diverged", reason=str(error), last_step=trainer.done))
+        end("diverged", str(error))
         raise
-    except KeyboardInterrupt:
-        trainer.writer.finish(Outcome(status="killed", reason="interrupted from the keyboard", last_step=trainer.done))
-        raise
+    except (Interrupted, KeyboardInterrupt) as interruption:
+        reason = f"{interruption or 'SIGINT'} at step {trainer.done}"
+        if trainer.config.save_checkpoint and trainer.saved != trainer.done > 0:
+            with contextlib.suppress(OSError):  # on a full disk the outcome still counts
+                trainer.save()
+                reason += "; a checkpoint of it is saved"
+        trainer.progress.note(f"Stopped: {reason}.")
+        return end("killed", reason)
     except Exception as error:
         with contextlib.suppress(OSError):  # a full disk must not hide the first error
-            reason = f"{type(error).__name__}: {error}"
-            trainer.writer.finish(Outcome(status="crashed", reason=reason, last_step=trainer.done))
+            end("crashed", f"{type(error).__name__}: {error}")
         raise
-    outcome = Outcome(status="finished", reason="all steps done", last_step=trainer.done)
-    trainer.writer.finish(outcome)
-    return outcome
+    return end("finished", "all steps done") if early is None else end("stopped_early", early)
 
 
-def _check_rows(config: TrainConfig) -> None:
-    """Raise ConfigError where extra pair rows would be cloned."""
-    if (
-        config.ot.enable
-        and config.ot.rows == "separate"
-        and not getattr(config.policy, "do_mask_loss_for_padding", True)
-    ):
-        raise ConfigError(
-            "ot.rows = 'separate' adds rows that must not be cloned; set policy.do_mask_loss_for_padding = true, "
-            "or ot.rows = 'shared'."
-        )
+def _torch_random_state() -> dict[str, Any]:
+    return {
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
 
 
 def _due(step: int, every: int) -> bool:

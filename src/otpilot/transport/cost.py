@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from otpilot.config.ot import CostKind, EmbedNormalization, LossConfig, TermConfig
-from otpilot.errors import TransportError, closest
+from otpilot.errors import NonFiniteError, TransportError, closest
 
 DIRECT_LIMIT = 1 << 20
 """Up to this many differences (n m d) they are formed one by one, exactly; beyond, by inner products."""
@@ -226,7 +226,7 @@ def check_finite(parts: Mapping[str, Tensor], step: int) -> None:
     for (name, part), value in zip(parts.items(), worst.tolist(), strict=True):
         bad = int((~torch.isfinite(part.detach())).sum())
         if bad:
-            raise TransportError(
+            raise NonFiniteError(
                 f"The cost of term {name!r} is not finite at step {step}: {bad} of {part.numel()} entries, "
                 f"worst {value}; its features are NaN, infinite or too large to square."
             )

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from otpilot.errors import TransportError, closest
+from otpilot.errors import NonFiniteError, TransportError, closest
 
 PRIORS: Final = ("product", "diagonal", "mixed")
 
@@ -74,7 +74,7 @@ def cost_range(cost: Float[Tensor, "b n m"]) -> tuple[Float[Tensor, "b 1"], floa
         return high - low, largest
     bad = (~torch.isfinite(cost)).nonzero()
     first = bad[0].tolist()
-    raise TransportError(
+    raise NonFiniteError(
         f"The cost is not finite: {len(bad)} of {cost.numel()} entries, first {cost[tuple(first)].item()} at {first}; "
         "allowed: finite numbers."
     )
