@@ -13,7 +13,7 @@ from otpilot.analysis.postmortem import PostMortem, explain
 from otpilot.analysis.rules_baseline import underfitting
 from otpilot.analysis.scorecard import ScoreCard, score_card, summary_statistics
 from otpilot.analysis.settings import KeySettings, Setting, comparable, key_settings
-from otpilot.analysis.statistics import MetricStatistics, Stability, curve_statistics, shared_rows, stability
+from otpilot.analysis.statistics import MetricStatistics, Stability, rows_statistics, shared_rows, stability
 from otpilot.analysis.thinning import drawing_order, thin
 from otpilot.analysis.thresholds import Thresholds
 from otpilot.analysis.view import EVALUATION_LOSSES, RunView
@@ -21,8 +21,8 @@ from otpilot.errors import RunError, closest
 from otpilot.runs.history import Curve, Event, RunHistory, State
 from otpilot.runs.metric_names import metric_info
 
-CURVE_POINTS = 400
-ALL_POINTS = 160_000  # 20 runs of 20 metrics; with more of either, all curves are thinned further
+CURVE_POINTS = 2000
+ALL_POINTS = 800_000  # 20 runs of 20 metrics; with more of either, all curves are thinned further
 LEAST_POINTS = 20
 DRAWN_CURVES = 64
 
@@ -36,7 +36,7 @@ class RunReport:
     those of a summary without curves as well (endpoint only, `tail.points` is 0 then). `shared` holds the stability of
     the label cost and of the evaluation loss on the rows that have both (seed report 000); empty where they share
     none.
-    `curves` are thinned for drawing (extremes of every stretch are kept, NaN and infinities left out).
+    `curves` are thinned for drawing: extremes of every stretch are kept, and one row of each gap (NaN, infinity).
     """
 
     id: str
@@ -145,7 +145,7 @@ def analyze(
 def report_run(history: RunHistory, limits: Thresholds, *, points: int = CURVE_POINTS) -> tuple[RunReport, ScoreCard]:
     """Return what is said about one run, and what is kept to compare it with others."""
     view = RunView(history, limits)
-    statistics = {name: curve_statistics(curve) for name, curve in history.curves.items()}
+    statistics = {n: rows_statistics(n, rows) for n in history.curves if (rows := view.rows(n)) is not None}
     statistics |= summary_statistics(history, skip=statistics)
     drawn = drawing_order(history.curves)[:DRAWN_CURVES]
     notes = list(history.notes)
@@ -162,7 +162,7 @@ def report_run(history: RunHistory, limits: Thresholds, *, points: int = CURVE_P
         statistics=statistics,
         shared=_shared(view),
         findings=diagnose_view(view),
-        curves={name: thin(history.curves[name], points) for name in drawn},
+        curves={name: thin(curve, points) for name in drawn if (curve := view.curve(name)) is not None},
         events=history.events,
         url=history.url,
         group=history.group,

@@ -11,12 +11,17 @@ FIRST_DRAWN = (*PROGRESS, "train/ot_loss", "train/ot_pi_sum", "train/ot_pi_diag"
 
 
 def thin(curve: Curve, points: int) -> Curve:
-    """Return at most `points` finite rows: first, last, and the lowest and highest of each of equal stretches.
+    """Return the curve if it has at most `points` rows, else its first, last, and each equal stretch's extremes.
 
-    `points` is at least 4. A curve that is small enough loses its NaN and infinite rows only.
+    `points` is at least 4 and counts finite rows. Where values are NaN or infinite, the first row of each such gap
+    stays (at most `points` of them), so that a drawing does not bridge it.
     """
     curve = curve.ordered()
-    good = np.flatnonzero(np.isfinite(curve.values))
+    if len(curve.values) <= points:
+        return curve
+    finite = np.isfinite(curve.values)
+    good = np.flatnonzero(finite)
+    gaps = np.flatnonzero(~finite & np.append(True, finite[:-1]))[:points]
     if len(good) > points:
         values = curve.values[good]
         inner = values[1:-1]
@@ -26,10 +31,9 @@ def thin(curve: Curve, points: int) -> Curve:
         lows, highs = starts + padded.argmin(axis=1), starts + padded.argmax(axis=1)
         kept = np.unique(np.concatenate(([0, len(good) - 1], lows, highs)))
         good = good[np.minimum(kept, len(good) - 1)]
-    elif len(good) == len(curve.values):
-        return curve
-    times = None if curve.times is None else curve.times[good]
-    return Curve(name=curve.name, steps=curve.steps[good].copy(), values=curve.values[good].copy(), times=times)
+    rows = np.union1d(good, gaps)
+    times = None if curve.times is None else curve.times[rows]
+    return Curve(name=curve.name, steps=curve.steps[rows].copy(), values=curve.values[rows].copy(), times=times)
 
 
 def drawing_order(names: Iterable[str]) -> list[str]:
