@@ -100,10 +100,9 @@ def diverged(view: RunView) -> Finding | None:
     """Say that training broke: NaN or infinity at the end, an explosion of the loss, or the run's own word."""
     limits = view.limits
     for name in (*TRAINING_LOSSES, "train/grad_norm", *EVALUATION_LOSSES):
-        rows = view.rows(name)
-        if rows is None or rows.rows == len(rows.values):
+        rows, curve = view.rows(name), view.curve(name)
+        if rows is None or curve is None or rows.rows == len(rows.values):
             continue
-        curve = view.history.curves[name].ordered()
         last_good = int(rows.steps[-1]) if len(rows.steps) else None
         bad = curve.steps[curve.steps > last_good] if last_good is not None else curve.steps
         if len(bad) >= limits.diverged_tail:

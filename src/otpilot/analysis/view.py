@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from otpilot.analysis.settings import KeySettings, key_settings
 from otpilot.analysis.statistics import FiniteRows, finite_rows, median, tail_points
 from otpilot.analysis.thresholds import Thresholds
-from otpilot.runs.history import RunHistory
+from otpilot.runs.history import Curve, RunHistory
 from otpilot.runs.metric_names import metric_info
 
 EvaluationState = Literal["improving", "stalled", "worsening", "unknown"]
@@ -67,6 +67,7 @@ class RunView:
         self.history = history
         self.limits = thresholds
         self._rows: dict[str, FiniteRows | None] = {}
+        self._curves: dict[str, Curve | None] = {}
 
     @cached_property
     def settings(self) -> KeySettings:
@@ -81,13 +82,16 @@ class RunView:
     def rows(self, name: str) -> FiniteRows | None:
         """Return the finite rows of a metric by ascending step, or None where it was not logged."""
         if name not in self._rows:
-            curve = self.history.curves.get(name)
-            if curve is None:
-                self._rows[name] = None
-            else:
-                curve = curve.ordered()
-                self._rows[name] = finite_rows(curve.steps, curve.values)
+            curve = self.curve(name)
+            self._rows[name] = None if curve is None else finite_rows(curve.steps, curve.values)
         return self._rows[name]
+
+    def curve(self, name: str) -> Curve | None:
+        """Return a metric by ascending step, NaN and infinities kept, or None where it was not logged."""
+        if name not in self._curves:
+            curve = self.history.curves.get(name)
+            self._curves[name] = None if curve is None else curve.ordered()
+        return self._curves[name]
 
     def window(self, name: str, *, at_least: int = 1) -> Window | None:
         """Return all finite rows of a metric, or None where there are fewer than `at_least`."""
@@ -177,12 +181,17 @@ def robust_slope(window: Window) -> tuple[float, float]:
     if len(values) > MAX_PAIRS:
         keep = np.linspace(0, len(values) - 1, MAX_PAIRS).astype(np.int64)
         steps, values = steps[keep], values[keep]
-    upper = np.triu_indices(len(values), 1)
+    upper = _pairs(len(values))
     slope = median((values[None, :] - values[:, None])[upper] / (steps[None, :] - steps[:, None])[upper])
     residual = values - slope * steps
     scale = 1.4826 * median(np.abs(residual - median(residual)))
     spread = float(((steps - steps.mean()) ** 2).sum()) * len(window) / len(values)
     return slope, scale / math.sqrt(spread)
+
+
+@lru_cache(maxsize=MAX_PAIRS)
+def _pairs(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return np.triu_indices(n, 1)
 
 
 def chunk_levels(window: Window, size: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
