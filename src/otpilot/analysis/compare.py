@@ -14,7 +14,7 @@ import numpy as np
 
 from otpilot.analysis.scorecard import ScoreCard
 from otpilot.analysis.verdict import Scale, Verdict, common_scale, judge_floor, judge_pairs, noise_floor
-from otpilot.analysis.view import is_success
+from otpilot.analysis.view import SUCCESS_MEAN, is_success
 from otpilot.runs.history import Curve
 from otpilot.runs.metric_names import Direction, metric_info
 
@@ -87,10 +87,12 @@ def group_by_seed(cards: Iterable[ScoreCard]) -> list[list[ScoreCard]]:
 
 
 def score_metrics(ours: Sequence[ScoreCard], baselines: Sequence[ScoreCard]) -> tuple[str, ...]:
-    """Return the metrics to compare by: every success rate that all have, else the first loss that all have."""
+    """Return the metrics to compare by, those that all runs have: the mean success rate, or all rates, or a loss."""
     everyone = [*ours, *baselines]
     successes = [name for name in everyone[0].successes if all(name in card.successes for card in everyone)]
     losses = [name for name in everyone[0].losses if all(name in card.losses for card in everyone)]
+    if SUCCESS_MEAN in successes:
+        return (SUCCESS_MEAN,)
     return tuple(successes) or tuple(losses[:1])
 
 

@@ -16,10 +16,11 @@ from otpilot.runs.history import RunHistory
 
 Rule = Callable[[RunView], Finding | None]
 
+# By tag; `evaluation_improving` raises the tag `converging` too, on the evaluation.
 RULES: Mapping[str, Rule] = {
     "diverged": rules_training.diverged,
     "transport_dead": rules_transport.transport_dead,
-    "transport_eats_policy": rules_transport.transport_eats_policy,
+    "transport_eating": rules_transport.transport_eating,
     "mass_too_low": rules_transport.mass_too_low,
     "mass_collapsing": rules_transport.mass_collapsing,
     "mass_too_high": rules_transport.mass_too_high,
@@ -34,12 +35,13 @@ RULES: Mapping[str, Rule] = {
     "off_diagonal": rules_transport.off_diagonal,
     "data_loading_bottleneck": rules_log.data_loading_bottleneck,
     "converging": rules_training.converging,
+    "evaluation_improving": rules_evaluation.evaluation_improving,
     "stale_metric": rules_log.stale_metric,
     "loss_only": rules_evaluation.loss_only,
     "too_short": rules_training.too_short,
 }
 BASELINE_TAG = "underfitting_after_optimiser_change"
-TAGS = (*RULES, BASELINE_TAG)
+TAGS = (*(name for name in RULES if name != "evaluation_improving"), BASELINE_TAG)
 _RANK: Mapping[Severity, int] = {"problem": 0, "warning": 1, "info": 2}
 
 

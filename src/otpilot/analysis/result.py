@@ -4,8 +4,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from otpilot.analysis.compare import LOSS_ONLY, Comparison, compare_groups, compare_pair, group_by_seed, score_metrics
 from otpilot.analysis.diagnosis import diagnose_view, sort_findings
 from otpilot.analysis.findings import Finding
@@ -117,19 +115,20 @@ def analyze(
         report, card = report_run(named, limits, points=points)
         reports.append(report)
         cards.append(card)
-        reports = _within_budget(reports, slack=2)
+        reports, points = _within_budget(reports, points, slack=2)
     chosen = _resolve(baselines, reports)
     ours = [card for card in cards if card.id not in chosen]
     theirs = [card for card in cards if card.id in chosen]
     comparisons = _comparisons(ours, theirs, limits, metric, noise)
     postmortems, found = _explanations(ours, theirs, limits)
+    reports, _ = _within_budget(reports, points, slack=1)
     reports = [
         replace(
             report,
             is_baseline=report.id in chosen,
             findings=sort_findings((*report.findings, *found.get(report.id, ()))),
         )
-        for report in _within_budget(reports, slack=1)
+        for report in reports
     ]
     return Analysis(
         runs=tuple(reports),
@@ -250,13 +249,17 @@ def _distinct(history: RunHistory, taken: set[str]) -> RunHistory:
     return replace(history, id=f"{history.id}#{number}", notes=(*history.notes, note))
 
 
-def _within_budget(reports: list[RunReport], *, slack: int) -> list[RunReport]:
-    """Thin all curves alike where together they hold more than `slack` times the points that a page can carry."""
-    sizes = np.array([len(curve.steps) for report in reports for curve in report.curves.values()])
-    if sizes.sum() <= slack * ALL_POINTS:
-        return reports
+def _within_budget(reports: list[RunReport], points: int, *, slack: int) -> tuple[list[RunReport], int]:
+    """Thin all curves alike where together they hold more than `slack` times the points that a page can carry.
+
+    Returns the reports and the points that each further curve may keep.
+    """
+    sizes = [len(curve.steps) for report in reports for curve in report.curves.values()]
+    if sum(sizes) <= slack * ALL_POINTS:
+        return reports, points
     points = max(LEAST_POINTS, ALL_POINTS // len(sizes))
-    return [replace(r, curves={name: thin(curve, points) for name, curve in r.curves.items()}) for r in reports]
+    thinned = [replace(r, curves={name: thin(curve, points) for name, curve in r.curves.items()}) for r in reports]
+    return thinned, points
 
 
 def _notes(cards: Sequence[ScoreCard]) -> tuple[str, ...]:

@@ -19,6 +19,23 @@ def early_optimum_then_drift(view: RunView) -> Finding | None:
     return None if loss is None else _drift(view, loss, higher_is_better=False)
 
 
+def evaluation_improving(view: RunView) -> Finding | None:
+    """Say that the evaluation still gets better: `converging` on its metric, a reason not to act on the mass alone."""
+    name = view.evaluation_metric
+    window = None if name is None else view.window(name)
+    if window is None or view.evaluation != "improving":
+        return None
+    before, now = view.evaluation_levels
+    return Finding(
+        tag="converging",
+        severity="info",
+        metric=name,
+        window=window.span,
+        evidence={"before": before, "level": now, "evaluations": len(window)},
+        thresholds=() if view.success_metrics else view.limits.limits("plateau_fall"),
+    )
+
+
 def loss_only(view: RunView) -> Finding | None:
     """Say that a validation loss is all there is to rank this run by; it can rank methods backwards."""
     name = view.first_of(EVALUATION_LOSSES)

@@ -171,14 +171,14 @@ def transport_dead(view: RunView) -> Finding | None:
     return None if alarm is None or mass is not None else _from_alarm("transport_dead", alarm)
 
 
-def transport_eats_policy(view: RunView) -> Finding | None:
+def transport_eating(view: RunView) -> Finding | None:
     """Say that the transport takes more than half of the encoder's gradient."""
     share = view.tail(GRAD_SHARE) if view.transport_on else None
     alarm = _alarm(view, "eating")
     if share is None or share.level <= view.limits.eating_grad_share:
-        return None if alarm is None else _from_alarm("transport_eats_policy", alarm)
+        return None if alarm is None else _from_alarm("transport_eating", alarm)
     return Finding(
-        tag="transport_eats_policy",
+        tag="transport_eating",
         severity="problem",
         metric=GRAD_SHARE,
         window=share.span,

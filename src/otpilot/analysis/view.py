@@ -20,6 +20,7 @@ TRAINING_LOSSES = ("train/l1_loss", "train/loss")
 EVALUATION_LOSSES = ("eval/offline_eval/avg_l1", "eval/offline_eval/avg_loss")
 PROGRESS = (*TRAINING_LOSSES, *EVALUATION_LOSSES)
 SUCCESS = "sim/success"
+SUCCESS_MEAN = "sim/success_mean"
 COST = "train/ot_cost/"
 MASS = "train/ot_pi_sum"
 MAX_PAIRS = 64
@@ -121,8 +122,9 @@ class RunView:
 
     @cached_property
     def success_metrics(self) -> tuple[str, ...]:
-        """Closed-loop success rates, without their intervals."""
-        return tuple(name for name in sorted(self.history.curves) if is_success(name) and self.window(name))
+        """Closed-loop success rates, without their intervals; their mean first."""
+        names = [name for name in sorted(self.history.curves) if is_success(name) and self.window(name)]
+        return tuple(sorted(names, key=lambda name: name != SUCCESS_MEAN))
 
     @cached_property
     def costs(self) -> tuple[str, ...]:
@@ -143,19 +145,30 @@ class RunView:
         return not off
 
     @cached_property
-    def evaluation(self) -> EvaluationState:
-        """How the best available evaluation does in its last third: what a look at the mass must not overrule."""
-        success = self.success_metrics
-        name = success[0] if success else self.first_of(EVALUATION_LOSSES)
+    def evaluation_metric(self) -> str | None:
+        """The best evaluation there is: closed-loop success, else the loss on held-out episodes."""
+        return self.success_metrics[0] if self.success_metrics else self.first_of(EVALUATION_LOSSES)
+
+    @cached_property
+    def evaluation_levels(self) -> tuple[float, float]:
+        """Levels of the evaluation over its second and its last third; NaN where there are fewer than three rows."""
+        name = self.evaluation_metric
         whole = None if name is None else self.window(name, at_least=3)
-        if name is None or whole is None:
-            return "unknown"
+        if whole is None:
+            return math.nan, math.nan
         third = max(1, len(whole) // 3)
-        before, now = whole.first(len(whole) - third).last(max(third, 2)).level, whole.last(third).level
-        gain = now - before if success else (before - now) / (abs(before) or 1.0)
-        if gain > (0 if success else self.limits.plateau_fall):
+        return whole.first(len(whole) - third).last(max(third, 2)).level, whole.last(third).level
+
+    @cached_property
+    def evaluation(self) -> EvaluationState:
+        """How the evaluation does in its last third: what a look at the mass must not overrule."""
+        before, now = self.evaluation_levels
+        if not math.isfinite(before - now):
+            return "unknown"
+        gain = now - before if self.success_metrics else (before - now) / (abs(before) or 1.0)
+        if gain > (0 if self.success_metrics else self.limits.plateau_fall):
             return "improving"
-        worse = self.limits.drift_success if success else self.limits.drift_rise
+        worse = self.limits.drift_success if self.success_metrics else self.limits.drift_rise
         return "worsening" if gain < -worse else "stalled"
 
 
