@@ -2,8 +2,8 @@
 
 Two configs have one hash if they train the same thing: names, paths of outputs, trackers, logging, machine and comments
 are left out, numbers normalised, and a key that is missing equals its default (in our own sections and at the top
-level; not inside `policy`, `dataset`, `env` and `eval`, whose defaults only LeRobot knows). Seed and steps are left out,
-too: the ledger's key is (hash, seed, budget).
+level; not inside `policy`, `dataset`, `env` and `eval`, whose defaults only LeRobot knows). Seed and steps are left
+out, too: the ledger's key is (hash, seed, budget).
 """
 
 import hashlib
@@ -108,7 +108,7 @@ def _drop_idle(body: dict[str, Any]) -> None:
         body["policy"] = {
             key: value
             for key, value in policy.items()
-            if key not in POLICY_NAMES and (preset or not re.match(r"(optimizer|scheduler)_", key))
+            if key not in POLICY_NAMES and (preset or not re.match(r"(optimizer|scheduler)_(?!lr_backbone)", key))
         }
     ot = body["ot"]
     if not ot["enable"]:

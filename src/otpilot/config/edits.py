@@ -35,7 +35,8 @@ Direction = Literal["raise", "lower"]
 OPS: tuple[Op, ...] = ("set", "mul", "add", "min", "max")
 WHOLE = ("optimizer", "scheduler", *SECTIONS, "ot.lambda_ot_schedule", "ot.loss_config.reg_schedule")
 """Sections that `set` may put in whole, or remove with null."""
-PRESET_KEYS = re.compile(r"policy\.(optimizer|scheduler)_")
+PRESET_KEYS = re.compile(r"policy\.(optimizer|scheduler)_(?!lr_backbone)")
+# ACT gives its backbone policy.optimizer_lr_backbone whatever the preset says.
 SECTION_KEYS = re.compile(r"(optimizer|scheduler)(\.|$)")
 DIGITS = 12
 

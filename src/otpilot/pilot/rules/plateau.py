@@ -1,0 +1,67 @@
+"""Remedies for a plateau, with the transport left as it is, so that the comparison says something (seed 004)."""
+
+from collections.abc import Sequence
+
+from otpilot.analysis.findings import Finding
+from otpilot.config.edits import learning_rate_path, policy_type
+from otpilot.pilot.proposal import Proposal
+from otpilot.pilot.rules.base import Config, RuleContext, evaluation_worse, found, number_at, propose, times
+from otpilot.pilot.rules.optimiser import scale_learning_rate
+
+HIGHEST_RATE = {"act": 3e-5, "diffusion": 3e-4}
+"""No rule raises a learning rate further: seed 002 (ACT, "not beyond 3e-5 without evidence"), seed 001 (Diffusion)."""
+HIGHEST_RATE_ELSEWHERE = 1e-4
+
+
+def larger_batch(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
+    """Double the batch (seed 004), or take a quarter more where that was tried (seed 001)."""
+    finding = found(findings, "plateau")
+    if finding is None:
+        return None
+    return propose(
+        finding,
+        config,
+        context,
+        (times("batch_size", 2),),
+        (times("batch_size", 1.25),),
+        reason="The loss has flattened; a larger batch steadies both gradient and plan.",
+        expected="The loss falls by more than 2 % over the next 2,000 steps.",
+        failure=evaluation_worse(context),
+        group="bc",
+    )
+
+
+def raise_learning_rate(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
+    """Double the learning rate, as far as the policy's limit allows (seed 004; the limit from seeds 001 and 002)."""
+    finding, rate = found(findings, "plateau"), number_at(config, learning_rate_path(config))
+    highest = HIGHEST_RATE.get(policy_type(config) or "", HIGHEST_RATE_ELSEWHERE)
+    if finding is None or rate is None or 2 * rate > highest:
+        return None
+    return propose(
+        finding,
+        config,
+        context,
+        scale_learning_rate(config, 2.0),
+        reason=f"The loss has flattened at a learning rate of {rate:g}, which leaves room up to {highest:g}.",
+        expected="The loss falls by more than 2 % over the next 2,000 steps.",
+        failure=evaluation_worse(context),
+        group="bc",
+        risk="medium",
+    )
+
+
+def halve_learning_rate(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
+    """Halve the learning rate, the other side of the comparison (seed 004)."""
+    finding = found(findings, "plateau")
+    if finding is None:
+        return None
+    return propose(
+        finding,
+        config,
+        context,
+        scale_learning_rate(config, 0.5),
+        reason="The loss may circle its minimum with steps that are too large.",
+        expected="The loss falls below the plateau.",
+        failure=evaluation_worse(context),
+        group="bc",
+    )

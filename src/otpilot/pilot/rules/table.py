@@ -1,0 +1,206 @@
+"""The table of rules, most urgent first, and how a run is judged by them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from otpilot.analysis.findings import Finding
+from otpilot.config.canonical import config_hash
+from otpilot.config.compat import translate
+from otpilot.config.edits import apply, policy_type
+from otpilot.errors import ConfigError
+from otpilot.pilot.proposal import Group, Proposal
+from otpilot.pilot.rules import (
+    act,
+    diffusion,
+    drift,
+    pairing,
+    plateau,
+    running,
+    stability,
+    steady,
+    strong,
+    weak,
+)  # fmt: skip
+from otpilot.pilot.rules.base import Config, RuleContext, RuleFunction, transports
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One rule: its function, where it comes from, and for which policies it holds (all if None).
+
+    `group` "ot" leaves the rule out where the config has no transport.
+    """
+
+    function: RuleFunction
+    source: str
+    group: Group | None = None
+    policies: tuple[str, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        """Name under which the rule appears in reports: that of its function."""
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What the rules propose for one run, most urgent first, and what went wrong with which rule."""
+
+    proposals: tuple[Proposal, ...]
+    notes: tuple[str, ...] = ()
+
+
+def _ot(function: RuleFunction, source: str, *policies: str) -> Rule:
+    return Rule(function=function, source=source, group="ot", policies=policies or None)
+
+
+def _bc(function: RuleFunction, source: str, *policies: str) -> Rule:
+    return Rule(function=function, source=source, group="bc", policies=policies or None)
+
+
+OURS = "design/transport.md"
+RULES: tuple[Rule, ...] = (
+    Rule(function=running.roll_back, source="seed 001, rollback triggers; by verdict only (design/statistics.md)"),
+    # training breaks
+    _bc(diffusion.lower_learning_rate_to_5e5, "seed 001, rollback triggers", "diffusion"),
+    _bc(stability.lower_learning_rate, "seed 000, recipe 1; seed 001, rollback triggers"),
+    _bc(act.revert_optimiser, "seed 002, post-mortem, recommendations 1 and 4", "act"),
+    _bc(stability.longer_warmup, "seed 000, likely causes; seed 001, iter 1; seed 002, jitter fixes"),
+    _bc(stability.clip_gradient, "seed 000, recipes; not for ACT (seed 002, post-mortem)", "diffusion"),
+    _ot(stability.lower_weight_at_high_gradient, "seed 004, stability criterion"),
+    # the transport eats the policy
+    _ot(strong.lower_share_when_eating, f"{OURS}, the opposite death"),
+    _ot(strong.normalize_embedding, f"{OURS}, embed_normalization"),
+    # the transport is dead or weak
+    _ot(weak.normalize_cost, f"{OURS}, cost_normalization"),
+    _ot(weak.energy_objective, f"{OURS}, objective"),
+    _ot(weak.raise_reg, "seed 004, decision rule 1"),
+    _ot(weak.raise_tau, "seed 004, decision rule 1"),
+    _ot(weak.target_mass, f"{OURS}, target_mass"),
+    _ot(weak.auto_weight, f"{OURS}, lambda_ot: auto"),
+    _ot(weak.raise_grad_share, f"{OURS}, target_grad_share"),
+    _ot(weak.raise_reg_to_3, "seed 003, next steps 1"),
+    _ot(weak.raise_tau_to_20, "seed 003, next steps 1"),
+    _ot(diffusion.retain_mass, "seed 001, iter 2", "diffusion"),
+    _ot(weak.widen_window, "seed 004, decision rule 1"),
+    # strong, stuck, or ruled by labels
+    _ot(strong.relieve_label_dominance, "seed 001, iter 1 and iter5a"),
+    _ot(strong.strengthen_embedding, "seed 001, iter5c"),
+    _ot(strong.lower_label_when_stalled, "seed 004, decision rule 2; seed 003, next steps 2"),
+    _ot(strong.lower_weight_when_stalled, "seed 004, decision rule 2"),
+    _ot(strong.lower_reg_when_stalled, "seed 003, next steps 2"),
+    _ot(diffusion.weaken_strong_diagonal, "seed 001, monitors and rollback", "diffusion"),
+    _ot(diffusion.smooth_strong_diagonal, "seed 001, monitors and rollback", "diffusion"),
+    _ot(diffusion.lower_tau_when_diagonal, "seed 001, iter5b", "diffusion"),
+    _ot(strong.free_prior, f"{OURS}, prior; seed 001, iter5b"),
+    _ot(pairing.sharpen_pairs, "seed 004, configs 1 and 4"),
+    _ot(pairing.filter_source_episodes, "seed 004, config 6"),
+    _ot(pairing.drop_window, "seed 004, config 3"),
+    # an early optimum that is lost again
+    _bc(drift.stop_early, "seed 000, recipe 2; seed 002, takeaways"),
+    _ot(drift.down_weight_on_drift, "seed 000, recipes 1 and 2"),
+    _ot(drift.smooth_on_drift, "seed 000, recipe 1"),
+    _bc(drift.lower_learning_rate_on_drift, "seed 000, recipe 1; seed 002, takeaways"),
+    _bc(act.more_dropout, "seed 000, recipe 2", "act"),
+    _bc(diffusion.more_weight_decay, "seed 000, recipes 1 and 2", "diffusion"),
+    _bc(drift.add_noise, "seed 000, recipe 2"),
+    _bc(drift.smooth_labels, "seed 000, recipe 2; seed 002, recipe C"),
+    _ot(drift.stage_weight, "seed 000, recipe 3"),
+    _ot(drift.stage_reg, "seed 000, recipe 3"),
+    _ot(drift.add_small_label, "seed 002, update of 2025-12-29"),
+    # a plateau, or a learning rate that does nothing
+    _bc(diffusion.raise_low_learning_rate, "seed 001, iter 1", "diffusion"),
+    _bc(diffusion.explicit_adamw, "seed 001, iter 3 and iter4a", "diffusion"),
+    _bc(plateau.larger_batch, "seed 004, decision rule 3; seed 001, iter4c"),
+    _bc(plateau.raise_learning_rate, "seed 004, decision rule 3; limits of seeds 001 and 002"),
+    _bc(plateau.halve_learning_rate, "seed 004, decision rule 3"),
+    # jitter
+    _ot(stability.reg_into_band, "seed 002, jitter fixes"),
+    _ot(stability.raise_reg_on_jitter, "seed 004, decision rule 4; seed 000, recipe 1"),
+    _ot(stability.compute_less_often, "seed 002, jitter fixes"),
+    _ot(stability.widen_window_on_jitter, "seed 004, decision rule 4"),
+    _ot(stability.more_iterations, "seed 000, recipes; seed 002, jitter fixes"),
+    _ot(stability.lower_weight_on_jitter, "seed 000, likely causes; seed 004, stability criterion"),
+    _bc(stability.larger_batch_on_jitter, "seed 000, recipe 1; seed 002, jitter fixes"),
+    _bc(stability.average_weights, "seed 000, recipes; seed 002, jitter fixes"),
+    _bc(stability.lower_learning_rate_on_jitter, "seed 000, recipe 1; seed 002, jitter fixes"),
+    # nothing is wrong
+    _ot(diffusion.strengthen_weak_coupling, "seed 001, iter 2", "diffusion"),
+    _ot(diffusion.sharpen_weak_coupling, "seed 001, iter 2", "diffusion"),
+    _ot(steady.raise_weight_when_stable, "seed 003, next steps 3"),
+    _ot(steady.sweep_reg, "seed 002, recommendation 2, sweep A"),
+    _ot(steady.sweep_weight, "seed 002, recommendation 2, sweep B"),
+    _ot(steady.sweep_label, "seed 002, recommendation 2, sweep C"),
+    # how a run is watched and fed
+    Rule(function=running.evaluate_less_often, source="seed 001, iter 1", group="run"),
+    Rule(function=running.more_workers, source="otpilot: training that waits for its data", group="run"),
+)
+
+
+def judge(
+    findings: Sequence[Finding],
+    config: Config,
+    context: RuleContext,
+    *,
+    rules: Sequence[Rule] = RULES,
+    one_knob: bool = True,
+) -> Judgement:
+    """Return what the rules propose for a run; proposals that lead to the same config come once.
+
+    Args:
+        findings: What diagnosis says about the run.
+        config: Its config; a seed-era one is translated first.
+        context: What else rules may know.
+        rules: Table to go through, in order of urgency; users' rules come behind ours.
+        one_knob: Leave out proposals that turn several knobs, unless they make sense only together.
+
+    Raises:
+        ConfigError: If the config itself does not hold together.
+    """
+    config = translate(config).config
+    before = config_hash(config)
+    active = transports(config)
+    proposals: list[Proposal] = []
+    notes: list[str] = []
+    seen: set[str] = set()
+    for rule in rules:
+        if rule.policies is not None and policy_type(config) not in rule.policies:
+            continue
+        if rule.group == "ot" and not active:
+            continue
+        proposal = _ask(rule, findings, config, context, notes)
+        if proposal is None:
+            continue
+        if one_knob and len(proposal.knobs) > 1 and not proposal.together:
+            notes.append(f"Rule {rule.name} turns several knobs ({', '.join(sorted(proposal.knobs))}); left out.")
+            continue
+        try:
+            after = config_hash(apply(config, proposal.edits)[0])
+        except ConfigError as error:
+            notes.append(f"Rule {rule.name} proposes what cannot be applied: {error}")
+            continue
+        if after == before and proposal.group != "run":
+            notes.append(f"Rule {rule.name} changes nothing that is learned; left out.")
+            continue
+        key = proposal.rule if after == before else after
+        if key not in seen:
+            seen.add(key)
+            proposals.append(proposal)
+    return Judgement(proposals=tuple(proposals), notes=tuple(notes))
+
+
+def _ask(
+    rule: Rule, findings: Sequence[Finding], config: Config, context: RuleContext, notes: list[str]
+) -> Proposal | None:
+    """Return what the rule says; whatever a broken rule raises becomes a note, so that it cannot end a round."""
+    try:
+        proposal: object = rule.function(findings, config, context)
+    except Exception as error:
+        notes.append(f"Rule {rule.name} failed and is skipped: {type(error).__name__}: {error}")
+        return None
+    if proposal is None:
+        return None
+    if not isinstance(proposal, Proposal):
+        notes.append(f"Rule {rule.name} returned {type(proposal).__name__}; allowed: a Proposal or None.")
+        return None
+    return replace(proposal, rule=proposal.rule or rule.name, source=proposal.source or rule.source)
