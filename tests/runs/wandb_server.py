@@ -41,7 +41,8 @@ class RemoteRun:
             "id": f"node-{self.id}", "name": self.id, "displayName": self.name or self.id, "state": self.state,
             "tags": list(self.tags), "group": self.group, "heartbeatAt": self.heartbeat,
             "createdAt": "2025-12-24T10:11:00", "historyLineCount": len(self.rows), "historyKeys": self.counts(),
-            "config": json.dumps({key: {"value": value} for key, value in self.config.items()}), "user": {"name": "u", "username": "u"},
+            "config": json.dumps({key: {"value": value} for key, value in self.config.items()}),
+            "user": {"name": "u", "username": "u"},
             "sweepName": None, "jobType": None, "commit": None, "readOnly": False, "description": "", "notes": "",
             "systemMetrics": "{}", "summaryMetrics": "{}", "projectId": "1",
         }  # fmt: skip
@@ -114,7 +115,9 @@ class Server:
         return self.on_run(variables, sampledHistory=[rows[::2] if self.sampled == "short" else rows])
 
     def with_keys(self, name, spec):
-        found = [row for row in self.find(name).rows if all(key in row for key in spec["keys"])]
+        low, high = spec.get("minStep", 0), spec.get("maxStep", float("inf"))
+        rows = [row for row in self.find(name).rows if low <= row["_step"] <= high]
+        found = [row for row in rows if all(key in row for key in spec["keys"])]
         return [{key: row[key] for key in spec["keys"]} for row in found][: spec["samples"]]
 
 

@@ -1,1 +1,1 @@
-"""Where runs are read from: one module a source, all giving `RunHistory`."""
+"""Where runs are read from: one file a kind of source, one table of their spellings (spelling.py)."""

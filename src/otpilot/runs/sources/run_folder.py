@@ -1,9 +1,7 @@
-"""Run folders that `otpilot train` wrote, one or many, wherever they lie below a folder."""
+"""One run folder that `otpilot train` wrote, however it ended."""
 
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,6 @@ from otpilot.runs.reader import read_outcome
 from otpilot.runs.sources.curves import canonical_curves
 from otpilot.runs.sources.state import last_change, silent_state
 
-# Folders that hold no runs, but may hold very many files.
-NEVER_RUNS = ("checkpoints", "artifacts", "__pycache__", "node_modules")
 EMPTY = MetricTable(columns={}, texts=(), rows=0, skipped=0)
 
 
@@ -26,41 +22,6 @@ def is_run_folder(path: Path) -> bool:
     """Whether a folder is a run; a config.json alone is not enough, because checkpoints have one, too."""
     paths = RunPaths(path)
     return paths.metrics.is_file() or paths.outcome.is_file()
-
-
-def find_run_folders(root: Path) -> Iterator[Path]:
-    """Yield the run folders at or below a folder, by name; links are not followed, runs are not searched."""
-    if is_run_folder(root):
-        yield root
-        return
-    for below in _folders(root):
-        yield from find_run_folders(below)
-
-
-def _folders(root: Path) -> list[Path]:
-    try:
-        with os.scandir(root) as entries:
-            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except OSError:
-        return []
-    return [root / name for name in sorted(names) if name not in NEVER_RUNS and not name.startswith(".")]
-
-
-@dataclass(kw_only=True, eq=False)
-class RunFolders:
-    """The run folders at or below `root`; a run is known by its path below the root."""
-
-    root: Path
-    problems: list[str] = field(default_factory=list)
-
-    def runs(self) -> Iterator[RunHistory]:
-        """Yield each run, by path."""
-        for folder in find_run_folders(self.root):
-            name = folder.name if folder == self.root else folder.relative_to(self.root).as_posix()
-            try:
-                yield read_run_folder(folder, id=name)
-            except OSError as error:
-                self.problems.append(f"{folder} could not be read: {error.strerror or error}.")
 
 
 def read_run_folder(folder: Path, *, id: str | None = None) -> RunHistory:

@@ -17,20 +17,8 @@ from otpilot.runs.sources.curves import CurveBuilder, flat_items
 from otpilot.runs.sources.state import last_change, silent_state
 from otpilot.runs.sources.wandb_log import Damage, read_records
 
-RUN_FOLDERS = ("offline-run-", "run-")
 # What an interrupted process exits with: SIGINT as W&B's client reports it, then shells' 128 + signal.
 KILLED_CODES = (255, 130, 137, 143)
-
-
-def is_wandb_folder(path: Path) -> bool:
-    """Whether a folder is one run as W&B's client writes it: offline-run-.../run-....wandb."""
-    return path.name.startswith(RUN_FOLDERS) and any(path.glob("*.wandb"))
-
-
-def find_wandb_files(root: Path) -> list[Path]:
-    """Return the `.wandb` files of a run folder, or of all run folders in a `wandb/` folder, by name."""
-    own = sorted(root.glob("*.wandb"))
-    return own or sorted(path for prefix in RUN_FOLDERS for path in root.glob(f"{prefix}*/*.wandb"))
 
 
 @dataclass(kw_only=True, eq=False)
