@@ -1,5 +1,6 @@
 """The training config: LeRobot's own plus the `ot` section, read from JSON and dotted `--key=value` overrides."""
 
+import copy
 import dataclasses
 import itertools
 import json
@@ -106,8 +107,16 @@ def load_config(args: Sequence[str], *, check_output: bool = True) -> LoadedConf
         MissingFileError: If the config file is not there.
         ConfigError: If a key is unknown, a value is out of range, or LeRobot refuses the combination.
     """
-    given = read_arguments(args)
-    body, config_path = given.translation.config, given.config_path
+    return complete(read_arguments(args), check_output=check_output)
+
+
+def complete(given: Given, *, check_output: bool = True) -> LoadedConfig:
+    """Check a plain config in today's keys against LeRobot's classes, and fill in what it leaves open.
+
+    Raises:
+        ConfigError: If a key is unknown, a value is out of range, or LeRobot refuses the combination.
+    """
+    body, config_path = copy.deepcopy(given.translation.config), given.config_path
     notes = list(given.translation.notes)
     policy_args = _take_pretrained_policy(body)
     check_keys(body, TrainConfig)

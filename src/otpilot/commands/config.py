@@ -1,0 +1,135 @@
+"""`otpilot config`: show, check, diff, migrate."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from otpilot.commands.process import prepare_process
+from otpilot.config.compat import translate
+from otpilot.config.files import YAML_SUFFIXES, read_config_file, to_json
+from otpilot.errors import ConfigError
+
+app = typer.Typer(help="Look into config files: resolve, check, compare, bring into today's form.")
+console = Console(highlight=False)
+aside = Console(stderr=True, highlight=False)
+
+Name = Annotated[str, typer.Argument(metavar="FILE", help="JSON or YAML file, checkpoint folder, or recipe:NAME.")]
+
+
+def _load_lerobot() -> None:
+    """Import what knows LeRobot's config classes, with the environments and plugins that register themselves."""
+    prepare_process()
+    with aside.status("Loading LeRobot ..."):
+        from lerobot.utils.import_utils import register_third_party_plugins
+
+        import otpilot.config.schema
+        import otpilot.sim.env_config  # noqa: F401 - registers the env type
+
+        register_third_party_plugins()
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def show(
+    context: typer.Context,
+    file: Name,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON that `otpilot train` reads back.")] = False,
+) -> None:
+    """Print a config with every default filled in, and where each value comes from; --key=value overrides it."""
+    _load_lerobot()
+    from otpilot.config.canonical import flatten
+    from otpilot.config.show import resolve
+
+    resolved = resolve(file, context.args)
+    _tell(resolved.notes)
+    if as_json:
+        typer.echo(to_json(resolved.body), nl=False)
+        return
+    for key, value in flatten(resolved.body).items():
+        origin = resolved.origins[key]
+        line = escape(f"{key} = {value}")
+        console.print(f"[dim]{line}[/]" if origin == "default" else f"{line}  [cyan]({origin})[/]", soft_wrap=True)
+
+
+@app.command()
+def check(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="JSON or YAML files, or recipe:NAME.")],
+) -> None:
+    """Look for problems: unknown keys, values out of range, contradictions. Needs no data and no GPU; exit code 1."""
+    _load_lerobot()
+    from otpilot.config.check import check_config
+
+    results = [check_config(file) for file in files]
+    for result in results:
+        verdict = "[green]ok[/]" if not result.problems else f"[red]{_count(len(result.problems), 'problem')}[/]"
+        console.print(f"{escape(result.name)}: {verdict}", soft_wrap=True)
+        for problem in result.problems:
+            console.print(f"  [red]problem[/] {escape(problem)}", soft_wrap=True)
+        for note in result.notes:
+            console.print(f"  [dim]note[/]    {escape(note)}", soft_wrap=True)
+    problems, notes = (sum(len(getattr(one, kind)) for one in results) for kind in ("problems", "notes"))
+    bad = sum(bool(one.problems) for one in results)
+    summary = f"{bad} with problems" if bad else "no problems"
+    console.print(f"{_count(len(files), 'file')}: {summary}; {_count(problems, 'problem')}, {_count(notes, 'note')}.")
+    raise typer.Exit(1 if bad else 0)
+
+
+@app.command()
+def diff(left: Name, right: Name) -> None:
+    """Print the keys in which two configs differ once every default is filled in; exit code 1 if there are any."""
+    _load_lerobot()
+    from otpilot.config.show import differences
+
+    found = differences(left, right)
+    if not found:
+        console.print("No difference.")
+        return
+    table = Table("key", escape(left), escape(right), box=None, pad_edge=False)
+    for one in found:
+        table.add_row(escape(one.path), escape(str(one.left)), escape(str(one.right)))
+    console.print(table)
+    raise typer.Exit(1)
+
+
+@app.command()
+def migrate(
+    file: Name,
+    out: Annotated[Path | None, typer.Option(help="File to write (.json or .yaml); default: print JSON.")] = None,
+) -> None:
+    """Bring a config into today's form: only what it says, in today's keys, with each change told."""
+    made = translate(read_config_file(file))
+    _tell(made.notes)
+    if out is None:
+        typer.echo(to_json(made.config), nl=False)
+        return
+    is_yaml = out.suffix.lower() in YAML_SUFFIXES
+    write_new(out, yaml.safe_dump(made.config, sort_keys=False) if is_yaml else to_json(made.config))
+    aside.print(f"{escape(file)} in today's form -> {escape(str(out))}", soft_wrap=True)
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a file that must not exist yet.
+
+    Raises:
+        ConfigError: If it exists, or its folder does not.
+    """
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise ConfigError(f"{path} exists already; give another --out, or remove it.") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _tell(notes: tuple[str, ...]) -> None:
+    for note in notes:
+        aside.print(f"[dim]note[/] {escape(note)}", soft_wrap=True)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -1,0 +1,103 @@
+"""Problems and remarks of a config file, found without data, output folder or GPU."""
+
+import copy
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from otpilot.config.compat import Translation
+from otpilot.config.hygiene import absences, contradictions, idle_keys
+from otpilot.config.rewriting import drop, read
+from otpilot.config.schema import Given, TrainConfig, complete, read_arguments, unknown_keys
+from otpilot.errors import ConfigError, MissingFileError
+
+SAID_OTHERWISE = ("Device '", "No accelerated backend")
+"""Warnings of LeRobot for which there is a note already."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What was found in one file: problems keep it from training, notes say what is read otherwise than it looks."""
+
+    name: str
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def check_config(name: str, overrides: Sequence[str] = ()) -> Checked:
+    """Return the problems and notes of a file or recipe:NAME, with `--key=value` overrides."""
+    try:
+        given = read_arguments([f"--config_path={name}", *overrides])
+    except (ConfigError, MissingFileError) as error:
+        return Checked(name=name, problems=(str(error),), notes=())
+    problems, body = _without_unknown_keys(given.translation.config)
+    notes = given.translation.notes
+    if _hidden_policy(body):
+        path = read(body, "policy.path")
+        return Checked(name=name, problems=problems, notes=(*notes, f"policy.path is not on this machine: {path}."))
+    trimmed = replace(given, translation=Translation(config=body, notes=notes))
+    try:
+        with _warnings() as heard:
+            loaded = complete(trimmed, check_output=False)
+    except ConfigError as error:
+        return Checked(name=name, problems=(*problems, str(error)), notes=notes)
+    config = loaded.config
+    notes = (*loaded.notes, *idle_keys(body, config), *_elsewhere(trimmed, config, heard), *absences(config))
+    return Checked(name=name, problems=(*problems, *contradictions(config)), notes=notes)
+
+
+def _without_unknown_keys(body: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Return a sentence for each unknown key, and the config without them, so that the rest can be checked as well."""
+    trimmed = copy.deepcopy(body)
+    problems = []
+    try:
+        for path, problem in unknown_keys(body, TrainConfig):
+            problems.append(problem)
+            _forget(trimmed, path)
+    except ConfigError as error:
+        problems.append(str(error))
+    return tuple(problems), trimmed
+
+
+def _forget(body: dict[str, Any], path: str) -> None:
+    """Remove a dotted path in which numbers index lists."""
+    place: Any = body
+    *parents, last = path.split(".")
+    for part in parents:
+        place = place[int(part)] if isinstance(place, list) else place[part]
+    drop(place, last)
+
+
+def _hidden_policy(body: dict[str, Any]) -> bool:
+    """Whether the policy's settings lie in a checkpoint that is not on this machine."""
+    path = read(body, "policy.path")
+    return path is not None and not Path(str(path)).is_dir()
+
+
+def _elsewhere(given: Given, config: TrainConfig, heard: list[str]) -> Iterator[str]:
+    """Yield what this machine makes of the config that the machine it is meant for would not."""
+    wanted = read(given.translation.config, "policy.device")
+    if wanted is not None and config.policy is not None and wanted != config.policy.device:
+        yield f"policy.device = {wanted} is not available on this machine; {config.policy.device} would be used here."
+    yield from (text for text in heard if not text.startswith(SAID_OTHERWISE))
+
+
+@contextmanager
+def _warnings() -> Iterator[list[str]]:
+    """Catch what LeRobot warns of, by its own logger or the root one, while it reads a config."""
+    heard: list[str] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record.getMessage())
+
+    ear, root = Ear(logging.WARNING), logging.getLogger()
+    before = root.handlers[:]
+    root.handlers = [ear]
+    try:
+        yield heard
+    finally:
+        root.handlers = before
