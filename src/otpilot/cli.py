@@ -1,6 +1,5 @@
 """The command line: parse, call one function, print. Heavy imports happen inside the command that needs them."""
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -9,6 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from otpilot.cli_analysis import app as analysis_app
+from otpilot.commands import config as config_commands
+from otpilot.commands import recipes as recipes_commands
+from otpilot.commands.process import prepare_process
 from otpilot.errors import ConfigError, OtpilotError
 
 app = typer.Typer(
@@ -56,6 +59,8 @@ def train(context: typer.Context) -> None:
         outcome = run_training(context.args, bar)
     console.print(f"{outcome.status}: {outcome.reason} ({outcome.last_step} steps)")
 
+
+app.add_typer(analysis_app)  # analyze, compare, postmortem, watch
 
 pair_app = typer.Typer(help="Align two datasets and store which frames match; inspect what was stored.")
 app.add_typer(pair_app, name="pair")
@@ -250,12 +255,8 @@ def demo(
     run_demo(out, console=console, steps=steps, seed=seed, episodes=episodes, methods=chosen)
 
 
-def prepare_process() -> None:
-    """Set what must be set before torch is imported: waiting threads sleep, LeRobot's import chatter is quiet."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    # torchcodec without FFmpeg libraries prints some 80 lines; LeRobot then falls back to pyav by itself.
-    logging.getLogger("lerobot.utils.import_utils").setLevel(logging.ERROR)
+app.add_typer(config_commands.app, name="config")
+app.add_typer(recipes_commands.app, name="recipes")
 
 
 def _plain(text: str) -> str:

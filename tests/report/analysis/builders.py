@@ -1,5 +1,7 @@
 """Small analyses made by hand, for the tests of renderings."""
 
+# ruff: noqa: E501 - tables of figures
+
 import numpy as np
 
 from otpilot.analysis.compare import Comparison, Difference, PairComparison
@@ -53,7 +55,7 @@ def noisy(name, seed, *, points=200, start=2.0, end=0.2, every=50):
     return curve(name, level * np.exp(0.08 * rng.standard_normal(points)), every=every)
 
 
-def finding(tag="mass_low", severity="problem"):
+def finding(tag="mass_too_low", severity="problem"):
     """A finding with evidence and a limit."""
     return Finding(
         tag=tag,
@@ -81,9 +83,16 @@ def campaign(count=4, metrics=8, points=200):
         settings = {"ot.window_size": 10 + place, "ot.loss_config.reg": 0.1 * (place + 1), "policy.type": "act",
                     "policy.optimizer_lr": config.lr, "batch_size": 16}  # fmt: skip
         runs.append(
-            run(f"run {place}", curves, run_id=f"id{place:04d}", config=config, settings=settings, is_baseline=place == 0,
+            run(
+                f"run {place}",
+                curves,
+                run_id=f"id{place:04d}",
+                config=config,
+                settings=settings,
+                is_baseline=place == 0,
                 url=f"https://wandb.ai/e/p/runs/id{place:04d}",
-                findings=(finding(), finding("plateau", "warning"))[: place])  # fmt: skip
+                findings=(finding(), finding("plateau", "warning"))[:place],
+            )
         )
     pairs = tuple(
         PairComparison(

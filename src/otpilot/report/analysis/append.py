@@ -20,7 +20,7 @@ def append_atomically(path: Path, addition: bytes) -> None:
         with path.open("ab") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             try:
-                current = os.stat(path)
+                current = path.stat()
             except FileNotFoundError:
                 continue
             if current.st_ino != os.fstat(held.fileno()).st_ino:

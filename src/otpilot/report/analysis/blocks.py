@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+from otpilot.analysis import wording
 from otpilot.analysis.compare import Comparison, Difference, PairComparison
 from otpilot.analysis.postmortem import PostMortem
 from otpilot.analysis.result import Analysis, RunReport
@@ -29,9 +30,7 @@ def result_lines(run: RunReport, lang: Lang, *, change: bool, indent: str = "") 
 def _endpoints(found: Endpoint, lang: Lang) -> str:
     first, last, best = (word(key, lang) for key in ("first", "last", "best"))
     lost = found.nan + found.inf
-    text = (
-        f"{first}={figure(found.first)}, {last}={figure(found.last)}, {best}={figure(found.best)}@{found.best_step}"
-    )
+    text = f"{first}={figure(found.first)}, {last}={figure(found.last)}, {best}={figure(found.best)}@{found.best_step}"
     return text + (f" [NaN {found.nan}, inf {found.inf}]" if lost else "")
 
 
@@ -176,18 +175,20 @@ def _pairs(comparison: Comparison, lang: Lang, read: Callable[[PairComparison], 
 
 
 def _best(pair: PairComparison, comparison: Comparison, lang: Lang) -> str:
+    """Return our best beside the baseline's last value, as seed report 002 compares them."""
     name, best = escape_markdown(pair.run), word("best", lang)
-    if pair.best is None:
+    found = pair.best_to_last or pair.best
+    if found is None:
         return f"{name} {best} -"
-    ours, theirs = pair.best.ours, pair.best.baseline
+    ours, theirs = found.ours, found.baseline
     better = ours > theirs if comparison.direction == "max" else ours < theirs
     if lang == "zh":
         relation = "与之相同" if ours == theirs else f"{'优于' if better else '差于'} {escape_markdown(pair.baseline)}"
-        return f"{name} 最优 {padded(ours)}（{relation} {signed(pair.best.percent)}），第 {pair.best.step} 步"
+        return f"{name} 最优 {padded(ours)}（{relation} {signed(found.percent)}），第 {found.step} 步"
     relation = "the same as" if ours == theirs else f"{'better' if better else 'worse'} than"
     return (
-        f"{name} best {padded(ours)} ({relation} {escape_markdown(pair.baseline)} by {signed(pair.best.percent)}) "
-        f"at step ~{pair.best.step}"
+        f"{name} best {padded(ours)} ({relation} {escape_markdown(pair.baseline)} by {signed(found.percent)}) "
+        f"at step ~{found.step}"
     )
 
 
@@ -221,14 +222,12 @@ def level(run: RunReport, metric: str) -> float | None:
 
 
 def difference_lines(found: PostMortem, lang: Lang) -> Iterator[str]:
-    """Return the config differences, suspects first: key, both values, the factor."""
+    """Return the config differences, suspects first: key, both values, the factor, whether it could explain it."""
     for one in found.differences:
-        factor = "" if one.factor is None else f" (x{one.factor:.4g})"
-        mark = f" **{word('could explain', lang)}**" if one.could_explain else ""
-        yield f"- {escape_markdown(one.key)}: {_setting(one.better)} → {_setting(one.worse)}{factor}{mark}"
+        text = escape_markdown(wording.difference(one, lang))
+        yield f"- **{text}**" if one.could_explain else f"- {text}"
 
 
 def note_lines(notes: Sequence[str]) -> Iterator[str]:
     """Return notes as a list."""
     yield from (f"- {escape_markdown(note)}" for note in notes)
-

@@ -104,7 +104,7 @@ class Chart {
       width, height: 218, legend: { show: false }, padding: [10, 10, 0, 0],
       cursor: {
         sync: { key: "runs" }, y: false, drag: { x: true, y: false, setScale: false },
-        points: { show: (plot, at) => (at > this.faint ? undefined : false), size: 7 },
+        points: { size: (plot, at) => (at > this.faint ? 7 : 0) },
         dataIdx: (plot, at, row) => nearest(plot.data, at, row),
       },
       scales: {

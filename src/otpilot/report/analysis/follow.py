@@ -15,7 +15,7 @@ from otpilot.runs.history import State
 from otpilot.runs.paths import RunPaths
 from otpilot.runs.reader import read_outcome
 from otpilot.runs.record import MetricRecord
-from otpilot.runs.sources.run_folder import find_run_folders
+from otpilot.runs.sources.folder import Folder
 from otpilot.runs.sources.state import last_change, silent_state
 
 CHUNK = 1 << 20
@@ -27,7 +27,10 @@ RECENT = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """How a run stands: what one row of the live table shows. Speed in steps per second; eta in seconds."""
+    """How a run stands: what one row of the live table shows. Speed in steps per second; eta in seconds.
+
+    `alarm` is the kind of the newest alarm, `message` its words; both are empty without one.
+    """
 
     name: str
     state: State
@@ -37,6 +40,7 @@ class Standing:
     speed: float | None
     eta: float | None
     alarm: str
+    message: str
     updated: float | None
 
 
@@ -51,6 +55,7 @@ class FollowedRun:
     step: int = 0
     values: dict[str, float] = field(default_factory=dict)
     alarm: str = ""
+    message: str = ""
     _rest: bytes = b""
     _inode: int = 0
     _total: int | None = None
@@ -67,7 +72,8 @@ class FollowedRun:
         eta = left / speed if state == "running" and left is not None and speed else None
         return Standing(
             name=self.name, state=state, step=self.step, total=self._total, values=dict(self.values), speed=speed,
-            eta=eta, alarm=self.alarm, updated=last_change((self.paths.metrics, self.paths.outcome)),
+            eta=eta, alarm=self.alarm, message=self.message,
+            updated=last_change((self.paths.metrics, self.paths.outcome)),
         )  # fmt: skip
 
     def _read_new(self) -> None:
@@ -87,7 +93,7 @@ class FollowedRun:
 
     def _start_over(self, inode: int) -> None:
         self._inode, self.offset, self._rest = inode, 0, b""
-        self.step, self.alarm = 0, ""
+        self.step, self.alarm, self.message = 0, "", ""
         self.values.clear()
         self._recent.clear()
 
@@ -104,7 +110,8 @@ class FollowedRun:
     def _note(self, record: MetricRecord) -> None:
         self.step = max(self.step, record.step)
         if record.kind == "health" or "alarm" in record.values:
-            self.alarm = str(record.values.get("message") or record.values.get("alarm") or self.alarm)
+            self.alarm = str(record.values.get("alarm") or record.kind)
+            self.message = str(record.values.get("message") or "")
         if record.kind == "train":
             self._recent.append((record.time, record.step))
         for name, value in record.values.items():
@@ -139,8 +146,8 @@ class FollowedFolder:
 
     def refresh(self) -> list[Standing]:
         """Return how every run stands, those still running first, then the newest first."""
-        for folder in find_run_folders(self.root):
-            if folder not in self.runs:
+        for folder in Folder(root=self.root).paths():
+            if folder not in self.runs and folder.is_dir():
                 name = folder.name if folder == self.root else folder.relative_to(self.root).as_posix()
                 self.runs[folder] = FollowedRun(name=name, paths=RunPaths(folder))
         for folder in [folder for folder in self.runs if not folder.is_dir()]:

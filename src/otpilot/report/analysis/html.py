@@ -51,7 +51,7 @@ def render_html(analysis: Analysis, *, lang: Lang = "en", title: str | None = No
         ("statistics", word("statistics", lang), sheets.statistics(analysis, styles, lang)),
         ("config", word("config differences", lang), sheets.config_differences(analysis, lang)),
         ("pictures", word("pictures", lang), _pictures(shown, problems)),
-        ("notes", word("notes", lang), sheets.notes(analysis, lang)),
+        ("notes", word("notes", lang), sheets.notes(analysis)),
     ]
     bodies = [(name, heading, "\n".join(lines)) for name, heading, lines in sections]
     present = [(name, heading, body) for name, heading, body in bodies if body]
@@ -100,7 +100,8 @@ def _head(title: str, lang: Lang, scripts: Sequence[str]) -> list[str]:
 
 
 def _top(analysis: Analysis, title: str, lang: Lang) -> Iterator[str]:
-    yield f'<div class="top"><h1>{safe_text(title)}</h1><button type="button" id="theme">{said("theme", lang)}</button></div>'
+    theme = f'<button type="button" id="theme">{said("theme", lang)}</button>'
+    yield f'<div class="top"><h1>{safe_text(title)}</h1>{theme}</div>'
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(analysis.generated))
     facts = [(word("generated", lang), when), (word("runs", lang), str(len(analysis.runs)))]
     if analysis.baselines:
@@ -126,10 +127,12 @@ def _curves(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang, budget:
     yield from (_chart(metric, packed, lang) for metric in first)
     yield "</div>"
     if others:
-        yield f'<details class="more"><summary>{word("more curves", lang)} ({len(others)})</summary><div class="charts">'
+        yield f'<details class="more"><summary>{word("more curves", lang)} ({len(others)})</summary>'
+        yield '<div class="charts">'
         yield from (_chart(metric, packed, lang) for metric in others)
         yield "</div></details>"
-    yield f'<p class="quiet">{_precision(packed, lang)}{said("dropped", lang).format(count=dropped) if dropped else ""}</p>'
+    left_out = said("dropped", lang).format(count=dropped) if dropped else ""
+    yield f'<p class="quiet">{_precision(packed, lang)}{left_out}</p>'
     yield f'<script type="application/json" id="data">{_data(analysis, styles, packed, lang)}</script>'
 
 

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from otpilot.analysis import wording
+from otpilot.analysis.postmortem import PostMortem, SingleChange
 from otpilot.analysis.result import Analysis, RunReport
 from otpilot.errors import OtpilotError
 from otpilot.report.analysis import blocks, rows
 from otpilot.report.analysis.append import append_atomically
-from otpilot.report.analysis.told import basis, change, mechanism, ranked, tell
+from otpilot.report.analysis.told import ranked, tell
 from otpilot.report.analysis.words import Lang, says, word
 from otpilot.report.files import write_atomically
 from otpilot.report.markdown import escape_markdown
@@ -48,15 +50,22 @@ def write_markdown(analysis: Analysis, path: Path, *, lang: Lang = "en", append:
     if fresh and not append:
         write_atomically(path, render_report(analysis, lang=lang, charts=links, note=note).encode("utf-8", "replace"))
         return
-    text = render_report(analysis, lang=lang, charts=links, note=note) if fresh else (
-        RULE + render_update(analysis, lang=lang, charts=links, note=note)
+    text = (
+        render_report(analysis, lang=lang, charts=links, note=note)
+        if fresh
+        else (RULE + render_update(analysis, lang=lang, charts=links, note=note))
     )
     append_atomically(path, text.encode("utf-8", "replace"))
 
 
 def render_report(analysis: Analysis, *, lang: Lang, charts: Sequence[str] = (), note: str = "") -> str:
     """Return a whole report: a block per run as in seed report 003, then table, diagnosis, comparison, curves."""
-    lines = [f"# {heading(analysis)} {word('report', lang)}", "", says(word("generated", lang), _when(analysis), lang), ""]
+    lines = [
+        f"# {heading(analysis)} {word('report', lang)}",
+        "",
+        says(word("generated", lang), _when(analysis), lang),
+        "",
+    ]
     lines += [f"- {says(word('note', lang), escape_markdown(note), lang)}", ""] if note else []
     for run in analysis.runs:
         lines += [f"## {blocks.fresh_title(run)}", *blocks.result_lines(run, lang, change=True), ""]
@@ -67,13 +76,17 @@ def render_update(analysis: Analysis, *, lang: Lang, charts: Sequence[str] = (),
     """Return a dated update, config and results of every run first, as the seeds appended them."""
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(analysis.generated))
     title = (
-        f"## {word('update', lang)}（{when}）" if lang == "zh" else f"## {heading(analysis)} {word('update', lang)} ({when})"
+        f"## {word('update', lang)}（{when}）"
+        if lang == "zh"
+        else f"## {heading(analysis)} {word('update', lang)} ({when})"
     )
     lines = [title, *([f"- {says(word('note', lang), escape_markdown(note), lang)}"] if note else []), ""]
     for run in analysis.runs:
         lines += [f"### {blocks.title(run, lang)}"]
         if lang == "en":
-            lines += [f"- {word('link', lang)}: {blocks.link_target(run.url) if run.url else escape_markdown(run.source)}"]
+            lines += [
+                f"- {word('link', lang)}: {blocks.link_target(run.url) if run.url else escape_markdown(run.source)}"
+            ]
         lines += [f"- {_label('config', lang)}", *blocks.config_lines(run.config, lang)]
         lines += [f"- {_label('metrics', lang)}", *blocks.result_lines(run, lang, change=False, indent="  "), ""]
     return _join([*lines, *_sections(_all_sections(analysis, lang, charts, fresh=False), "###")])
@@ -95,7 +108,9 @@ def charts_of(analysis: Analysis, lang: Lang) -> dict[str, bytes]:
     styles = line_styles(labels)
     found: dict[str, bytes] = {}
     for metric in rows.key_metrics(analysis)[:MOST_CHARTS]:
-        curves = [_curve(run, label, metric) for run, label in zip(analysis.runs, labels, strict=True) if metric in run.curves]
+        curves = [
+            _curve(run, label, metric) for run, label in zip(analysis.runs, labels, strict=True) if metric in run.curves
+        ]
         slug = re.sub("[^a-z0-9]+", "-", metric.lower()).strip("-")[:60]
         chart = Chart(metric=metric, about=f"{metric}: {word('last values', lang)}", curves=tuple(curves))
         found[f"{slug}.svg"] = chart_svg(chart, styles=styles).encode()
@@ -111,21 +126,24 @@ def _all_sections(analysis: Analysis, lang: Lang, charts: Sequence[str], *, fres
     if fresh:
         yield word("runs", lang), list(blocks.overview_lines(analysis))
         yield word("config", lang), _configs(analysis, lang)
-    yield word("table", lang), [*blocks.table_lines(analysis), "", *blocks.explanation_lines(lang)]
+    marks = "###" if fresh else "####"
+    explained = ["", f"{marks} {word('interpretation', lang)}", *blocks.explanation_lines(lang)]
+    yield word("table", lang), ["", *blocks.table_lines(analysis), *explained]
     for run in analysis.runs:
         if run.shared:
             yield f"{word('summary', lang)}: {escape_markdown(run.id)}", list(blocks.summary_lines(run))
     yield word("diagnosis", lang), _diagnosis(analysis, lang)
     for found in analysis.comparisons:
         names = " & ".join(escape_markdown(run) for run in found.runs)
-        verdict = f"- {word('verdict', lang)}: **{word(found.verdict.word, lang)}** {escape_markdown(basis(found.verdict, lang))}"
+        basis = escape_markdown(wording.verdict_basis(found.verdict, lang))
+        verdict = f"- {says(word('verdict', lang), f'**{wording.verdict_word(found.verdict, lang)}** {basis}', lang)}"
         lines = [*blocks.comparison_lines(found, lang), verdict, *blocks.note_lines(found.notes)]
         yield says(word("comparison", lang), names, lang), lines
     if analysis.postmortems:
         yield word("postmortem", lang), list(_postmortems(analysis, lang))
     if charts:
-        names = [escape_markdown(metric) for metric in rows.key_metrics(analysis)]
-        yield word("curves", lang), [f"![{name}]({link})" for name, link in zip(names, charts, strict=False)]
+        metrics = [escape_markdown(metric) for metric in rows.key_metrics(analysis)]
+        yield word("curves", lang), [f"![{name}]({link})" for name, link in zip(metrics, charts, strict=False)]
     notes = [*analysis.notes, *(f"{run.name}: {note}" for run in analysis.runs for note in run.notes)]
     if notes:
         yield word("notes", lang), list(blocks.note_lines(notes))
@@ -149,8 +167,12 @@ def _diagnosis(analysis: Analysis, lang: Lang) -> list[str]:
         lines.append(f"- {says(escape_markdown(run.name), '', lang).rstrip()}")
         for one in told:
             limits = "; ".join(f"{name} {value} ({origin})" for name, value, origin in one.limits)
-            more = ", ".join([*([one.window] if one.window else []), *(f"{key}={value}" for key, value in one.evidence)])
-            lines.append(f"  - **{escape_markdown(one.tag)}** ({word(one.severity, lang)}): {escape_markdown(one.sentence)}")
+            more = ", ".join(
+                [*([one.window] if one.window else []), *(f"{key}={value}" for key, value in one.evidence)]
+            )
+            lines.append(
+                f"  - **{escape_markdown(one.tag)}** ({word(one.severity, lang)}): {escape_markdown(one.sentence)}"
+            )
             evidence = f"{one.metric} {more}".strip()
             if evidence:
                 lines.append(f"    - {says(word('evidence', lang), escape_markdown(evidence), lang)}")
@@ -172,12 +194,14 @@ def _postmortems(analysis: Analysis, lang: Lang) -> Iterator[str]:
         yield from ("", f"**{word('differences', lang)}: {pair}**", "")
         yield from blocks.difference_lines(found, lang)
         yield from ("", f"**{word('recommendations', lang)}: {pair}**", "")
-        yield f"- {escape_markdown(mechanism(found, lang))}"
-        yield from (f"{place}. {escape_markdown(change(one, lang))}" for place, one in enumerate(_tests(found), start=1))
+        yield f"- {escape_markdown(wording.mechanism(found, lang))}"
+        yield from (
+            f"{place}. {escape_markdown(wording.change(one, lang))}" for place, one in enumerate(_tests(found), start=1)
+        )
         yield from blocks.note_lines(found.notes)
 
 
-def _tests(found):  # type: ignore[no-untyped-def]
+def _tests(found: PostMortem) -> list[SingleChange]:
     return [*([found.test] if found.test else []), *found.follow_up]
 
 

@@ -4,6 +4,7 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -120,14 +121,14 @@ def pack(
         budget: Bytes before base64. The coarsest packing is returned even if it is larger.
     """
     longest = max((len(curve.steps) for group in curves.values() for _, curve in group), default=0)
-    for short, points in [(False, None), *[(True, points) for points in THINNER]]:
-        if points is not None and points >= longest:
+    sizes = [len(curve.steps) for group in curves.values() for _, curve in group]
+    ways = [(False, None), *((True, points) for points in THINNER if points is None or points < longest)]
+    for short, points in ways:
+        # What cannot fit is not encoded first: the values alone would already be too many.
+        least = sum(min(size, points or longest) for size in sizes) * (2 if short else 4)
+        if least > budget and (short, points) != ways[-1]:
             continue
         draft = _Draft(short=short)
-        # What cannot fit is not encoded first: values alone would already be too many.
-        least = sum(min(len(c.steps), points or longest) for group in curves.values() for _, c in group)
-        if least * (2 if short else 4) > budget and points != THINNER[-1]:
-            continue
         packed = {
             metric: [_packed(draft, run, curve, starts[run], points) for run, curve in group if len(curve.steps)]
             for metric, group in curves.items()
@@ -157,7 +158,7 @@ def thinned(curve: Curve, points: int) -> Curve:
     low = np.where(finite, curve.values, np.inf)
     high = np.where(finite, curve.values, -np.inf)
     kept = {0, count - 1}
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in pairwise(edges):
         kept |= {first + int(low[first:last].argmin()), first + int(high[first:last].argmax())}
         if not finite[first:last].all():
             kept.add(first + int((~finite[first:last]).argmax()))

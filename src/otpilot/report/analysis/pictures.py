@@ -67,7 +67,10 @@ def _of_run(run: RunReport, path: Path, lang: Lang) -> Iterator[Picture]:
     chosen = np.unique(np.linspace(0, len(rows) - 1, MOST_PAIRS).round().astype(int))
     best = plan[chosen].argmax(axis=1)
     shares = plan[chosen, best] / np.maximum(plan[chosen].sum(axis=1), 1e-300)
-    labels = [f"{int(rows[row])} - {int(columns[column])}: {share:.0%}" for row, column, share in zip(chosen, best, shares, strict=True)]
+    labels = [
+        f"{int(rows[row])} - {int(columns[column])}: {share:.0%}"
+        for row, column, share in zip(chosen, best, shares, strict=True)
+    ]
     yield Picture(
         title=said("pairs of", lang).format(run=run.name),
         caption=said("pairs", lang),

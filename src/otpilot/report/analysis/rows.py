@@ -1,6 +1,6 @@
 """Which metrics a report shows for every run, in the seeds' order and under the seeds' labels."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from otpilot.analysis.result import Analysis, RunReport
@@ -24,14 +24,10 @@ class Row:
         """Return the metric of this row among `names`; a trailing * stands for anything."""
         given = list(names)
         for wanted in self.names:
-            fits: Callable[[str], bool] = (
-                (lambda name, start=wanted[:-1]: name.startswith(start))
-                if wanted.endswith("*")
-                else (lambda name, whole=wanted: name == whole)
-            )
-            found = next((name for name in given if fits(name)), None)
-            if found is not None:
-                return found
+            start = wanted.removesuffix("*")
+            for name in given:
+                if name == wanted or (start != wanted and name.startswith(start)):
+                    return name
         return None
 
 
@@ -95,7 +91,7 @@ def other_metrics(analysis: Analysis) -> list[str]:
     return sorted(names - set(key_metrics(analysis)))
 
 
-NO_BEST = (MASS, L1, LOSS)
+NO_BEST = (MASS, LOSS)
 """Rows of the overview whose best value says little beside the last one."""
 
 
@@ -108,7 +104,7 @@ def overview(analysis: Analysis) -> list[Row]:
         for cell in [name.removeprefix(SUCCESS)]
     ]
     held_out = EVAL if EVAL.metric(names) else EVAL_LOSS
-    return [*success, *(row for row in (held_out, LOSS, L1, MASS) if row.metric(names))]
+    return [*success, *(row for row in (held_out, LOSS, MASS) if row.metric(names))]
 
 
 def last_step(run: RunReport) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from otpilot.analysis import wording
 from otpilot.analysis.compare import Comparison, Difference
 from otpilot.analysis.postmortem import PostMortem
 from otpilot.analysis.result import Analysis, RunReport
@@ -10,7 +11,7 @@ from otpilot.analysis.statistics import MetricStatistics
 from otpilot.report.analysis import rows
 from otpilot.report.analysis.digits import figure, percent, signed
 from otpilot.report.analysis.page_words import said
-from otpilot.report.analysis.told import Told, basis, ranked, tell
+from otpilot.report.analysis.told import Told, ranked, tell
 from otpilot.report.analysis.words import Lang, word
 from otpilot.report.palette import LineStyle
 from otpilot.report.svg import safe_text
@@ -27,13 +28,12 @@ def stroke(style: LineStyle) -> str:
     return f'<i class="stroke" style="border-top:3px {kind} {style.colour}"></i>'
 
 
-def table(head: Sequence[str], body: Sequence[str], *, text: int = 1) -> str:
-    """Return a table card; the first `text` columns are text, the others figures. Cells are HTML already."""
-    cells = "".join(f"<th{' class=text' if place < text else ''}>{one}</th>" for place, one in enumerate(head))
+def table(head: Sequence[str], body: Sequence[str], *, text: Sequence[int] = (0,), box: str = "card scroll") -> str:
+    """Return a table in a box; `text` says which columns are text, the others are figures. Cells are HTML already."""
+    cells = "".join(f"<th{' class=text' if place in text else ''}>{one}</th>" for place, one in enumerate(head))
     lines = "\n".join(body)
-    return (
-        f'<div class="card scroll"><table class="plain"><thead><tr>{cells}</tr></thead><tbody>\n{lines}\n</tbody></table></div>'
-    )
+    inner = f"<thead><tr>{cells}</tr></thead><tbody>\n{lines}\n</tbody>"
+    return f'<div class="{box}"><table class="plain">{inner}</table></div>'
 
 
 def name_cell(run: RunReport, style: LineStyle, lang: Lang) -> str:
@@ -57,8 +57,10 @@ def runs(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> Iterato
         cells = [f"<td>{_level(run, row)}</td>" for row in shown]
         state = f'<td class="text" title="{safe_text(run.reason)}">{word(run.state, lang)}</td>'
         tags = f'<td class="text wide">{_tags(run, lang)}</td>'
-        body.append(f"<tr>{name_cell(run, style, lang)}{state}{''.join(cells)}<td>{rows.last_step(run):,}</td>{tags}</tr>")
-    yield table(head, body, text=2)
+        body.append(
+            f"<tr>{name_cell(run, style, lang)}{state}{''.join(cells)}<td>{rows.last_step(run):,}</td>{tags}</tr>"
+        )
+    yield table(head, body, text=(0, 1, len(head) - 1))
     yield f'<p class="quiet">{word("last values", lang)} ({word("best", lang)} @ {said("step", lang)})</p>'
 
 
@@ -73,7 +75,10 @@ def _level(run: RunReport, row: rows.Row) -> str:
 
 def _tags(run: RunReport, lang: Lang) -> str:
     told = [tell(finding, lang) for finding in ranked(run.findings)]
-    tags = (f'<span class="tag {one.severity}" title="{safe_text(one.sentence)}">{safe_text(one.tag)}</span>' for one in told)
+    tags = (
+        f'<span class="tag {one.severity}" title="{safe_text(one.sentence)}">{safe_text(one.tag)}</span>'
+        for one in told
+    )
     return "".join(tags) or f'<span class="quiet">{word("nothing found", lang)}</span>'
 
 
@@ -86,7 +91,11 @@ def findings(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> Ite
     for run, style in shown:
         items = [_finding(one, lang) for one in (tell(finding, lang) for finding in ranked(run.findings))]
         events = [f"<li>{event.step:,}: {safe_text(event.message or event.kind)}</li>" for event in run.events[:20]]
-        more = f'<p class="quiet">{word("events", lang)}</p><ul class="findings quiet">{"".join(events)}</ul>' if events else ""
+        more = (
+            f'<p class="quiet">{word("events", lang)}</p><ul class="findings quiet">{"".join(events)}</ul>'
+            if events
+            else ""
+        )
         yield f'<div class="card"><h3>{stroke(style)} {safe_text(run.name)}</h3>{"".join(items)}{more}</div>'
     yield "</div>"
 
@@ -96,7 +105,8 @@ def _finding(told: Told, lang: Lang) -> str:
     pairs += [(word("evidence", lang), told.window)] if told.window else []
     pairs += list(told.evidence)
     limits = [
-        f"<div><dt>{word('threshold', lang)} {safe_text(name)}</dt><dd>{safe_text(value)}</dd><dt>({safe_text(origin)})</dt></div>"
+        f"<div><dt>{word('threshold', lang)} {safe_text(name)}</dt><dd>{safe_text(value)}</dd>"
+        f"<dt>({safe_text(origin)})</dt></div>"
         for name, value, origin in told.limits
     ]
     evidence = "".join(f"<div><dt>{safe_text(key)}</dt><dd>{safe_text(value)}</dd></div>" for key, value in pairs)
@@ -109,7 +119,7 @@ def _finding(told: Told, lang: Lang) -> str:
 def comparisons(analysis: Analysis, lang: Lang) -> Iterator[str]:
     """Yield each comparison's verdict and its pairs of runs."""
     for found in analysis.comparisons:
-        yield f'<h3>{safe_text(found.name)} {word("vs", lang)} {safe_text(found.baseline_name)}</h3>'
+        yield f"<h3>{safe_text(found.name)} {word('vs', lang)} {safe_text(found.baseline_name)}</h3>"
         yield f"<p>{_verdict(found, lang)}</p>"
         head = [word("run", lang), word("baseline", lang), "seed", *_difference_heads(found, lang)]
         body = [
@@ -118,7 +128,7 @@ def comparisons(analysis: Analysis, lang: Lang) -> Iterator[str]:
             f"{_difference(pair.score)}{_difference(pair.last)}{_difference(pair.best)}</tr>"
             for pair in found.pairs
         ]
-        yield table(head, body, text=2)
+        yield table(head, body, text=(0, 1))
         yield from (f'<p class="quiet">{safe_text(note)}</p>' for note in found.notes)
 
 
@@ -130,42 +140,52 @@ def _difference_heads(found: Comparison, lang: Lang) -> list[str]:
 def _difference(one: Difference | None) -> str:
     if one is None:
         return f"<td>{MISSING}</td>"
-    return (
-        f"<td>{figure(one.ours)} {'' if one.percent is None else f'({signed(one.percent)})'}"
-        f'<br><span class="quiet">{figure(one.baseline)} @ {one.baseline_step:,}</span></td>'
-    )
+    percent_text = "" if one.percent is None else f" ({signed(one.percent)})"
+    at = "" if one.baseline_step is None else f" @ {one.baseline_step:,}"
+    return f'<td>{figure(one.ours)}{percent_text}<br><span class="quiet">{figure(one.baseline)}{at}</span></td>'
 
 
 def _verdict(found: Comparison, lang: Lang) -> str:
     verdict = found.verdict
     kind = verdict.word if verdict.word != "not distinguishable" else ""
-    return f'<span class="verdict {kind}">{word(verdict.word, lang)}</span> {safe_text(basis(verdict, lang))}'
+    name = f'<span class="verdict {kind}">{wording.verdict_word(verdict, lang)}</span>'
+    return f"{name} {safe_text(wording.verdict_basis(verdict, lang))}"
 
 
 def postmortems(analysis: Analysis, lang: Lang) -> Iterator[str]:
     """Yield what could explain that a run is worse than its baseline, and the one change that would test it."""
     for found in analysis.postmortems:
+        percent_text = "" if found.percent is None else f" ({signed(found.percent)})"
         yield f"<h3>{safe_text(found.run)} {word('vs', lang)} {safe_text(found.baseline)}</h3>"
-        yield from _postmortem(found, lang)
+        if found.metric is not None:
+            scores = f"{figure(found.worse)} {word('vs', lang)} {figure(found.better)}{percent_text}"
+            yield f"<p>{safe_text(found.metric)}: {scores}. {safe_text(wording.mechanism(found, lang))}</p>"
+        else:
+            yield f"<p>{safe_text(wording.mechanism(found, lang))}</p>"
+        yield from _differences(found, lang)
+        tests = [*([found.test] if found.test else []), *found.follow_up]
+        if tests:
+            items = (f"<li>{safe_text(wording.change(one, lang))}</li>" for one in tests)
+            yield f'<ol class="findings">{"".join(items)}</ol>'
+        yield from (f'<p class="quiet">{safe_text(note)}</p>' for note in found.notes)
 
 
-def _postmortem(found: PostMortem, lang: Lang) -> Iterator[str]:
+def _differences(found: PostMortem, lang: Lang) -> Iterator[str]:
     head = [word("setting", lang), safe_text(found.baseline), safe_text(found.run), word("factor", lang), ""]
-    body = [
-        f'<tr><th class="text name"><code>{safe_text(one.key)}</code></th><td>{setting(one.better)}</td>'
-        f"<td>{setting(one.worse)}</td><td>{MISSING if one.factor is None else f'x{one.factor:.4g}'}</td>"
-        f'<td class="text">{f'<span class="tag warning">{word("could explain", lang)}</span>' if one.could_explain else ""}</td></tr>'
-        for one in found.differences[:MOST_SETTINGS]
-    ]
+    body = []
+    for one in found.differences[:MOST_SETTINGS]:
+        factor = MISSING if one.factor is None else f"x{one.factor:.4g}"
+        mark = f'<span class="tag warning">{word("could explain", lang)}</span>' if one.could_explain else ""
+        cells = f"<td>{setting(one.better)}</td><td>{setting(one.worse)}</td><td>{factor}</td>"
+        name = f'<th class="text name"><code>{safe_text(one.key)}</code></th>'
+        body.append(f'<tr>{name}{cells}<td class="text">{mark}</td></tr>')
     if body:
         yield table(head, body)
 
 
 def setting(value: Setting) -> str:
     """Return a setting as HTML, numbers with four significant digits."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return safe_text(str(value))
+    return safe_text(wording.setting(value))
 
 
 def statistics(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> Iterator[str]:
@@ -184,33 +204,32 @@ def statistics(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> I
             if metric in run.statistics
         ]
         opened = " open" if place == 0 else ""
-        yield f'<details class="stats"{opened}><summary>{safe_text(metric)}</summary>{_bare(head, body)}</details>'
+        shown = table(head, body, box="scroll")
+        yield f'<details class="stats"{opened}><summary>{safe_text(metric)}</summary>{shown}</details>'
     yield "</div>"
-    yield f'<p class="quiet">{word("explain endpoint", lang)} {" ".join(word(f"explain {key}", lang) for key in ("mean", "slope", "jitter"))}</p>'
+    explained = " ".join(word(f"explain {key}", lang) for key in ("endpoint", "mean", "slope", "jitter"))
+    yield f'<p class="quiet">{explained}</p>'
     if len(order) > MOST_TABLES:
         yield f'<p class="quiet">{said("more tables", lang).format(count=len(order) - MOST_TABLES)}</p>'
 
 
 STATISTICS = (
-    "n", "NaN", "inf", "first", "last", "best", "@", "Δ", "pct", "mean", "std", "cv", "slope_recent", "last_mean", "last_std",
-    "slope_last", "jitter",
+    "n", "NaN", "inf", "first", "last", "best", "@", "Δ", "pct", "mean", "std", "cv", "slope_recent", "last_mean",
+    "last_std", "slope_last", "jitter",
 )  # fmt: skip
 
 
 def _figures(found: MetricStatistics) -> str:
     end, spread, tail = found.endpoint, found.stability, found.tail
     values = [
-        str(end.rows), str(end.nan or ""), str(end.inf or ""), *(figure(one, missing=MISSING) for one in (end.first, end.last, end.best)),
+        str(end.rows), str(end.nan or ""), str(end.inf or ""),
+        *(figure(one, missing=MISSING) for one in (end.first, end.last, end.best)),
         MISSING if end.best_step is None else f"{end.best_step:,}", figure(end.delta, missing=MISSING),
         percent(end.pct, missing=MISSING),
         *(figure(one, missing=MISSING) for one in (spread.mean, spread.std, spread.cv, spread.slope_recent)),
         *(figure(one, missing=MISSING) for one in (tail.last_mean, tail.last_std, tail.slope_last, tail.jitter)),
     ]  # fmt: skip
     return "".join(f"<td>{one}</td>" for one in values)
-
-
-def _bare(head: Sequence[str], body: Sequence[str]) -> str:
-    return table(head, body).replace('<div class="card scroll">', '<div class="scroll">', 1)
 
 
 def config_differences(analysis: Analysis, lang: Lang) -> Iterator[str]:
@@ -243,7 +262,7 @@ def _comparable(run: RunReport, key: str) -> str:
     return f"{type(run.settings[key]).__name__}:{run.settings[key]!r}" if key in run.settings else ""
 
 
-def notes(analysis: Analysis, lang: Lang) -> Iterator[str]:
+def notes(analysis: Analysis) -> Iterator[str]:
     """Yield what was lost or unusual while reading."""
     items = [safe_text(note) for note in analysis.notes]
     items += [f"{safe_text(run.name)}: {safe_text(note)}" for run in analysis.runs for note in run.notes]

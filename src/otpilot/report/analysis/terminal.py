@@ -1,6 +1,7 @@
 """An analysis for a terminal: runs, findings with their evidence, comparisons with verdicts. Names are never markup."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -8,12 +9,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from otpilot.analysis import wording
 from otpilot.analysis.compare import Comparison, Difference
 from otpilot.analysis.postmortem import PostMortem
 from otpilot.analysis.result import Analysis, RunReport
 from otpilot.report.analysis import rows
 from otpilot.report.analysis.digits import figure, signed
-from otpilot.report.analysis.told import basis, change, mechanism, plain, ranked, tell
+from otpilot.report.analysis.told import plain, ranked, tell
 from otpilot.report.analysis.words import Lang, word
 
 STYLES = {"problem": "bold red", "warning": "yellow", "info": "cyan"}
@@ -22,12 +24,12 @@ STATES = {"finished": "green", "running": "cyan", "diverged": "red", "crashed": 
 MISSING = "–"
 
 
-def render(analysis: Analysis, lang: Lang = "en") -> Group:
-    """Return everything that is printed, readable at 100 columns."""
-    parts: list[RenderableType] = [run_table(analysis, lang), *_findings(analysis, lang)]
+def render(analysis: Analysis, lang: Lang = "en", *, only: Literal["comparison", "postmortem"] | None = None) -> Group:
+    """Return everything that is printed, readable at 100 columns; `only` leaves the findings of single runs out."""
+    parts: list[RenderableType] = [run_table(analysis, lang), *([] if only else _findings(analysis, lang))]
     for found in analysis.comparisons:
         parts += ["", *comparison(found, lang)]
-    for dead in analysis.postmortems:
+    for dead in () if only == "comparison" else analysis.postmortems:
         parts += ["", *postmortem(dead, lang)]
     parts += [""] if analysis.notes else []
     parts += [_line(f"{word('note', lang)}: {plain(note)}", "dim") for note in analysis.notes]
@@ -37,7 +39,7 @@ def render(analysis: Analysis, lang: Lang = "en") -> Group:
 def run_table(analysis: Analysis, lang: Lang) -> Table:
     """Return one row per run: state, steps, the last (best) values of the key metrics, tags."""
     shown = rows.overview(analysis)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(word("run", lang), overflow="fold", min_width=12, ratio=None)
     table.add_column(word("state", lang), no_wrap=True)
     table.add_column(word("steps", lang), justify="right", no_wrap=True)
@@ -65,7 +67,11 @@ def _level(run: RunReport, row: rows.Row) -> str:
     found = rows.endpoint(run.statistics, row)
     if found.last is None:
         return MISSING
-    return figure(found.last) if row in rows.NO_BEST or found.best == found.last else f"{figure(found.last)}\n({figure(found.best)})"
+    return (
+        figure(found.last)
+        if row in rows.NO_BEST or found.best == found.last
+        else f"{figure(found.last)}\n({figure(found.best)})"
+    )
 
 
 def _tags(run: RunReport, lang: Lang) -> Text:
@@ -100,10 +106,10 @@ def comparison(found: Comparison, lang: Lang) -> Iterator[RenderableType]:
     yield Text.assemble(
         (f"{plain(found.name)} {word('vs', lang)} {plain(found.baseline_name)}", "bold"),
         f"  {plain(found.metric)}: ",
-        (word(verdict.word, lang), VERDICTS[verdict.word]),
+        (wording.verdict_word(verdict, lang), VERDICTS[verdict.word]),
     )
-    yield _indented(_line(plain(basis(verdict, lang)), ""), 2)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    yield _indented(_line(plain(wording.verdict_basis(verdict, lang)), ""), 2)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in (word("run", lang), word("baseline", lang)):
         table.add_column(name, overflow="fold")
     for name in ("seed", word("score", lang), word("last", lang), word("best", lang)):
@@ -126,9 +132,9 @@ def _difference(one: Difference | None) -> Text:
 def postmortem(found: PostMortem, lang: Lang) -> Iterator[RenderableType]:
     """Yield a post-mortem: what differs, suspects first, what explains the regression, the one change to test."""
     yield _line(f"{word('postmortem', lang)}: {plain(found.run)} {word('vs', lang)} {plain(found.baseline)}", "bold")
-    yield _indented(_line(plain(mechanism(found, lang)), ""), 2)
+    yield _indented(_line(plain(wording.mechanism(found, lang)), ""), 2)
     if found.differences:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         table.add_column(word("setting", lang), overflow="fold")
         for name in (found.baseline, found.run, word("factor", lang)):
             table.add_column(Text(plain(name)), justify="right", overflow="fold")
@@ -136,16 +142,18 @@ def postmortem(found: PostMortem, lang: Lang) -> Iterator[RenderableType]:
         for one in found.differences:
             mark = Text(word("could explain", lang), style="yellow") if one.could_explain else Text("")
             factor = MISSING if one.factor is None else f"x{one.factor:.4g}"
-            table.add_row(Text(plain(one.key)), Text(_setting(one.better)), Text(_setting(one.worse)), factor, mark)
+            table.add_row(
+                Text(plain(one.key)),
+                Text(plain(wording.setting(one.better))),
+                Text(plain(wording.setting(one.worse))),
+                factor,
+                mark,
+            )
         yield table
     tests = [*([found.test] if found.test else []), *found.follow_up]
-    for place, one in enumerate(tests, start=1):
-        yield _indented(_line(f"{place}. {plain(change(one, lang))}", "green" if place == 1 else ""), 2)
+    for place, test in enumerate(tests, start=1):
+        yield _indented(_line(f"{place}. {plain(wording.change(test, lang))}", "green" if place == 1 else ""), 2)
     yield from (_indented(_line(f"{word('note', lang)}: {plain(note)}", "dim"), 2) for note in found.notes)
-
-
-def _setting(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else plain(str(value))
 
 
 def _line(text: str, style: str) -> Text:

@@ -1,10 +1,10 @@
-"""A finding made ready to print: its words, and its evidence as (name, value) texts. All renderings say the same."""
+"""A finding made ready to print: its words (analysis/wording.py), its window, numbers and limits as texts."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from otpilot.analysis.findings import Finding, Number
-from otpilot.analysis.postmortem import PostMortem, SingleChange
-from otpilot.analysis.verdict import Verdict
+from otpilot.analysis import wording
+from otpilot.analysis.findings import Finding
 from otpilot.report.analysis.words import Lang, word
 
 SEVERITIES = ("problem", "warning", "info")
@@ -27,41 +27,19 @@ def tell(finding: Finding, lang: Lang) -> Told:
     """Return the words of a finding in a language."""
     window = "" if finding.window is None else word("window", lang).format(*(f"{step:,}" for step in finding.window))
     return Told(
-        tag=finding.tag,
+        tag=wording.tag_name(finding.tag, lang),
         severity=finding.severity,
-        sentence=finding.tag,
+        sentence=wording.sentence(finding, lang),
         metric=finding.metric or "",
         window=window,
-        evidence=tuple((name.replace("_", " "), shown(value)) for name, value in finding.evidence.items()),
-        limits=tuple((one.name.replace("_", " "), shown(one.value), one.origin) for one in finding.thresholds),
+        evidence=tuple((name.replace("_", " "), wording.short(value)) for name, value in finding.evidence.items()),
+        limits=tuple((one.name, wording.short(one.value), wording.origin(one, lang)) for one in finding.thresholds),
     )
 
 
-def ranked(findings: tuple[Finding, ...]) -> list[Finding]:
+def ranked(findings: Iterable[Finding]) -> list[Finding]:
     """Return findings by severity, problems first, otherwise in the order given."""
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
-
-
-def shown(value: Number) -> str:
-    """Return a number with four significant digits, whole numbers and words as they are."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "–" if value is None else str(value)
-
-
-def basis(verdict: Verdict, lang: Lang) -> str:
-    """Return what a verdict rests on."""
-    return f"{verdict.basis} {lang}"
-
-
-def mechanism(found: PostMortem, lang: Lang) -> str:
-    """Return how a post-mortem explains the regression."""
-    return f"{found.mechanism} {lang}"
-
-
-def change(one: SingleChange, lang: Lang) -> str:
-    """Return what to change, and nothing else."""
-    return f"{one.key}: {one.instead_of} -> {one.value}"
 
 
 def plain(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +21,7 @@ LOSS = ("train/loss", "train/bc_loss", "train/l1_loss")
 EVALUATION = ("eval/offline_eval/avg_l1", "eval/offline_eval/avg_loss", "eval/avg_l1", "eval/avg_loss")
 MASS = ("train/ot_pi_sum", "train/ot_ot_pi_sum")
 MISSING = "–"
+MOST_ALARMS = 5
 
 
 def watch(
@@ -46,21 +47,24 @@ def watch(
             return
 
 
-def standings_table(standings: Sequence[Standing], root: Path) -> Table:
-    """Return one row per run, readable at 100 columns."""
-    running = sum(one.state == "running" for one in standings)
-    caption = Text(f"{running} running, {len(standings)} runs below {plain(str(root))}", style="dim")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), caption=caption, caption_justify="left")
-    table.add_column("run", overflow="ellipsis", no_wrap=True, min_width=10, max_width=28)
+def standings_table(standings: Sequence[Standing], root: Path) -> Group:
+    """Return one row per run, readable at 100 columns, and the newest alarms in words below."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("run", overflow="fold", min_width=12)
     table.add_column("state", no_wrap=True)
     for name in ("step", "loss", "eval", "mass", "steps/s", "ETA"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("newest alarm", overflow="ellipsis", no_wrap=True, max_width=48)
+    table.add_column("alarm", overflow="fold")
     for one in standings:
         table.add_row(*_cells(one))
-    if not standings:
-        table.add_row(Text("no runs yet", style="dim"))
-    return table
+    running = sum(one.state == "running" for one in standings)
+    counts = f"{running} running, {len(standings)} run{'' if len(standings) == 1 else 's'} below {plain(str(root))}"
+    alarms = [
+        Text(f"{plain(one.name)}: {plain(one.message)}", style="yellow", no_wrap=True, overflow="ellipsis")
+        for one in standings
+        if one.message
+    ]
+    return Group(table, *alarms[:MOST_ALARMS], Text(counts, style="dim"))
 
 
 def _cells(one: Standing) -> list[Text]:
@@ -74,7 +78,7 @@ def _cells(one: Standing) -> list[Text]:
         Text(_first(one.values, MASS), style=_mass_style(one.values)),
         Text(MISSING if one.speed is None else figure(one.speed, digits=3)),
         Text(MISSING if one.eta is None else duration(one.eta)),
-        Text(plain(one.alarm), style="yellow"),
+        Text(plain(one.alarm).replace("_", " "), style="yellow"),
     ]
 
 
