@@ -62,10 +62,11 @@ class FrameReader:
         """Return a whole vector column, (frames, dims)."""
         return self._columns[key]
 
-    def rows(self, indices: NDArray[np.int64]) -> dict[str, Any]:
+    def rows(self, indices: NDArray[np.int64], *, augment: bool = True) -> dict[str, Any]:
         """Return the rows at absolute frame indices, collated as LeRobot's DataLoader does.
 
-        Images are uint8 (n, [time,] C, H, W) unless image transforms are set, then float32 in [0, 1].
+        Images are uint8 (n, [time,] C, H, W) unless image transforms are set, then float32 in [0, 1]. `augment` lets
+        the image transforms act; held-out rows are read without.
         """
         indices = np.asarray(indices, dtype=np.int64)
         batch: dict[str, Any] = {}
@@ -82,7 +83,7 @@ class FrameReader:
         if self._observation_deltas is not None:
             seen, is_pad = self._window(indices, self._observation_deltas)
             batch |= {f"{camera}_is_pad": is_pad for camera in self._cameras}
-        batch |= self._images(seen)
+        batch |= self._images(seen, augment=augment)
         batch["index"] = now
         batch["frame_index"] = torch.from_numpy(indices - self.episode_starts[self._episode_of[indices]])
         batch["episode_index"] = torch.from_numpy(self._episode_of[indices])
@@ -99,10 +100,10 @@ class FrameReader:
         wanted = indices[:, None] + np.asarray(deltas, dtype=np.int64)[None, :]
         return torch.from_numpy(np.clip(wanted, first, last)), torch.from_numpy((wanted < first) | (wanted > last))
 
-    def _images(self, places: Tensor) -> dict[str, Tensor]:
+    def _images(self, places: Tensor, *, augment: bool) -> dict[str, Tensor]:
         """Return each camera's images at frame indices, (*places, C, H, W)."""
         images = self._raw_images(places.reshape(-1)) if self._cameras else {}
-        if self._transforms is not None:
+        if self._transforms is not None and augment:
             images = {
                 camera: torch.stack([self._transforms(frame.float() / 255.0) for frame in frames])
                 for camera, frames in images.items()

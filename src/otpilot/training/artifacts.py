@@ -7,7 +7,7 @@ from torch import Tensor
 
 from otpilot.data.batches import Batch
 from otpilot.runs.paths import RunPaths
-from otpilot.training.evaluate import CellResult
+from otpilot.training.envs import CellResult
 from otpilot.transport.plan import Plan
 
 

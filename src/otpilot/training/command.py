@@ -13,7 +13,7 @@ from otpilot.report.result import MethodResult
 from otpilot.runs.paths import RunPaths
 from otpilot.runs.record import Outcome
 from otpilot.sim.env_config import TabletopEnvConfig
-from otpilot.training.evaluate import success_rates
+from otpilot.training.envs import success_rates
 from otpilot.training.parts import load_policy
 from otpilot.training.trainer import Progress, train
 

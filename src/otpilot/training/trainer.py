@@ -22,12 +22,12 @@ from otpilot.errors import NonFiniteError, TrainingError
 from otpilot.runs.environment import describe_environment
 from otpilot.runs.record import Kind, Outcome, Status
 from otpilot.runs.writer import RunWriter
-from otpilot.sim.env_config import TabletopEnvConfig
 from otpilot.training import checkpoint
 from otpilot.training.artifacts import save_evaluation_films, save_plan
 from otpilot.training.best import BestSoFar
 from otpilot.training.ema import WeightAverage
-from otpilot.training.evaluate import OfflineEvaluation, success_rates
+from otpilot.training.envs import check_environment, closed_loop
+from otpilot.training.evaluate import HeldOut
 from otpilot.training.gathered import SpreadStep
 from otpilot.training.guard import Guard, Verdict
 from otpilot.training.inputs import InputPipeline
@@ -73,6 +73,7 @@ class Trainer:
     config: TrainConfig
     domains: Domains
     stream: BatchStream
+    held_out: HeldOut
     parts: Parts
     weights: checkpoint.Weights
     inputs: InputPipeline
@@ -218,46 +219,25 @@ class Trainer:
             values = self.log("eval", self.offline() if self.main else {})
             better = self.main and self.best.observe("eval", values, step)
             latest |= values
-        if isinstance(config.env, TabletopEnvConfig) and (_due(step, config.env_eval_freq) or last):
+        if config.env is not None and (_due(step, config.env_eval_freq) or last):
             values = self.log("sim", self.closed_loop() if self.main else {})
             better = (self.main and self.best.observe("sim", values, step)) or better
             latest |= values
         return self.any_process(better)
 
     def offline(self) -> dict[str, float]:
-        """Return the loss on held-out episodes, of the target and per domain."""
-        values: dict[str, float] = {}
-        for domain in (self.domains.target, *self.domains.sources):
-            if not domain.eval_episodes:
-                continue
-            evaluation = OfflineEvaluation(
-                domain, batch_size=self.config.batch_size, max_samples=self.config.max_eval_samples
-            )
-            with self.accelerator.autocast():
-                found = evaluation(self.weights.saved, self.inputs)
-            if domain is self.domains.target:
-                values |= {f"offline_eval/{name}": value for name, value in found.items()}
-            values |= {f"offline_eval/{domain.name}/{name}": value for name, value in found.items()}
-        return values
+        """Return loss and action error on held-out episodes, of the target and per domain."""
+        with self.accelerator.autocast():
+            return self.held_out(self.weights.saved, self.inputs)
 
     def closed_loop(self) -> dict[str, float]:
-        """Return success_<cell>, its interval and the number of episodes, and keep films of the first episodes."""
+        """Return the success in the config's environment, and keep films of the first episodes on the tabletop."""
         assert self.writer is not None
-        results = success_rates(
-            self.weights.saved,
-            self.parts.preprocessor,
-            self.parts.postprocessor,
-            self.config.env,
-            episodes=self.config.eval.n_episodes,
-            film=2,
-        )
-        save_evaluation_films(self.writer.paths, results)
-        values: dict[str, float] = {"n_episodes": float(self.config.eval.n_episodes)}
-        for result in results:
-            name = f"success_{result.cell.name}"
-            low, high = result.success.interval
-            values |= {name: result.success.rate, f"{name}_low": low, f"{name}_high": high}
-        return values | {"success_mean": sum(result.success.rate for result in results) / len(results)}
+        parts = self.parts
+        found = closed_loop(self.weights.saved, parts.preprocessor, parts.postprocessor, self.config, film=2)
+        if found.cells:
+            save_evaluation_films(self.writer.paths, found.cells)
+        return found.figures()
 
     def log(self, kind: Kind, values: Mapping[str, float]) -> Mapping[str, float]:
         """Write one line of the log, mirror it, and return the values."""
@@ -322,6 +302,7 @@ class Trainer:
             return
         batch = self.stream[self.config.steps * self.stream.batches_per_step]
         self.parts.policy.eval()
+        self.loss.model = self.parts.policy.forward  # this process alone; the wrapped one would wait for the others
         with torch.no_grad():
             inputs = self.inputs(batch.rows, batch.map.is_source)
             result = self.loss(inputs, batch.map, step=0, update=False)
@@ -380,10 +361,13 @@ def _assemble(config: TrainConfig, accelerator: Accelerator, progress: Progress)
     average = WeightAverage(parts.policy, config.ema_decay) if config.ema_decay is not None else None
     loss = CoTrainingLoss(parts.policy, config.ot, horizon=config.horizon)
     loss.check_labels(stream[0].rows)  # and every kind of row can be read
+    if accelerator.is_main_process:
+        check_environment(config)
     trainer = Trainer(
         config=config,
         domains=domains,
         stream=stream,
+        held_out=HeldOut(domains, batch_size=config.batch_size, max_samples=config.max_eval_samples),
         parts=parts,
         weights=checkpoint.Weights(trained=parts.policy, average=average, use_average=config.eval_use_ema),
         inputs=InputPipeline(accelerator.device, parts.preprocessor, source_preprocessor),
