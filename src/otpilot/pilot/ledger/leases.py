@@ -16,7 +16,15 @@ RELEASED = 0.0
 
 
 def claim(
-    connection: Connection, owner: str, *, token: str, now: float, lease_s: float, max_lost: int, kinds: Sequence[str]
+    connection: Connection,
+    owner: str,
+    *,
+    token: str,
+    now: float,
+    lease_s: float,
+    max_lost: int,
+    kinds: Sequence[str],
+    lost_only: bool,
 ) -> Lease | None:
     """Return a lease on the first trial that waits or whose lease expired; None when there is none.
 
@@ -28,7 +36,7 @@ def claim(
     if mine is not None:
         return _lease(rows.to_trial(mine), token)
     while True:
-        query = select(*rows.COLUMNS).where(_can_be_taken(now))
+        query = select(*rows.COLUMNS).where(_is_lost(now) if lost_only else _can_be_taken(now))
         if kinds:
             query = query.where(trials.c.kind.in_(kinds))
         order = (case((trials.c.state == "queued", 1), else_=0), trials.c.priority.desc(), trials.c.id)
@@ -73,8 +81,10 @@ def heartbeat(connection: Connection, tokens: Sequence[str], *, now: float, leas
     return set(tokens) - {str(token) for token in alive}
 
 
-def finish(connection: Connection, token: str, result: Result, *, now: float) -> Trial:
+def finish(connection: Connection, token: str, result: Result, *, again: bool, now: float) -> Trial:
     """End the trial that the token holds, with its result; said twice, the first saying stays.
+
+    `again` queues it in the same transaction for another try.
 
     Raises:
         LeaseLostError: If the token holds no trial and did not end one in this state.
@@ -86,7 +96,7 @@ def finish(connection: Connection, token: str, result: Result, *, now: float) ->
     check_transition(trial.id, trial.state, result.state)
     close_attempt(connection, trial.id, outcome=result.state, reason=result.reason, now=now)
     _end(connection, rows.get(connection, trial.id), result, now=now)
-    return rows.get(connection, trial.id)
+    return rows.requeue(connection, trial.id, reason=result.reason) if again else rows.get(connection, trial.id)
 
 
 def give_back(connection: Connection, token: str, *, reason: str, now: float) -> Trial:
@@ -140,7 +150,11 @@ def close_attempt(connection: Connection, trial: int, *, outcome: str, reason: s
 
 
 def _can_be_taken(now: float) -> ColumnElement[bool]:
-    return or_(trials.c.state == "queued", and_(trials.c.state.in_(HELD), trials.c.lease_until < now))
+    return or_(trials.c.state == "queued", _is_lost(now))
+
+
+def _is_lost(now: float) -> ColumnElement[bool]:
+    return and_(trials.c.state.in_(HELD), trials.c.lease_until < now)
 
 
 def _take(

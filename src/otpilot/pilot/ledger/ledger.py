@@ -166,11 +166,13 @@ class Ledger:
 
     # Work
 
-    def claim(self, owner: str, *, kinds: Sequence[str] = (), token: str | None = None) -> Lease | None:
+    def claim(
+        self, owner: str, *, kinds: Sequence[str] = (), lost_only: bool = False, token: str | None = None
+    ) -> Lease | None:
         """Return a lease on the next trial, or None when none waits.
 
         Trials whose lease ended without a result come first, then by priority (highest first), then id. Exactly one
-        of any number of claimants gets a trial. `kinds` limits the choice.
+        of any number of claimants gets a trial. `kinds` and `lost_only` limit the choice.
         """
         proof = token or uuid.uuid4().hex
         return self._database.write(
@@ -182,6 +184,7 @@ class Ledger:
                 lease_s=self.lease_s,
                 max_lost=self.max_lost,
                 kinds=kinds,
+                lost_only=lost_only,
             )
         )
 
@@ -204,11 +207,16 @@ class Ledger:
             lambda c: leases.heartbeat(c, tokens, now=self._database.now(c), lease_s=self.lease_s)
         )
 
-    def finish(self, lease: Lease, result: Result) -> Trial:
-        """End the trial with its result and return it; said twice, the first saying stays."""
+    def finish(self, lease: Lease, result: Result, *, again: bool = False) -> Trial:
+        """End the trial with its result and return it; said twice, the first saying stays.
+
+        `again` queues a trial that crashed or was killed for another try (retries + 1), in the same transaction.
+        """
         if result.score is not None and not math.isfinite(result.score):
             raise LedgerError(f"Trial {lease.trial.id} has a score of {result.score}; allowed: finite, or None.")
-        return self._database.write(lambda c: leases.finish(c, lease.token, result, now=self._database.now(c)))
+        return self._database.write(
+            lambda c: leases.finish(c, lease.token, result, again=again, now=self._database.now(c))
+        )
 
     def give_back(self, lease: Lease, *, reason: str) -> Trial:
         """Queue the trial again, unharmed: its owner stops, not the trial."""

@@ -1,0 +1,1 @@
+"""Executors: one interface, several places where trials run."""
