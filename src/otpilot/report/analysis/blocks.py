@@ -65,19 +65,19 @@ def _setting(value: Setting) -> str:
     return f"{value:.4g}" if isinstance(value, float) else escape_markdown(str(value))
 
 
-def title(run: RunReport, lang: Lang) -> str:
+def title(run: RunReport, label: str, lang: Lang) -> str:
     """Return the heading of a run under a dated update: `R1  [act](url)` in Chinese, `act (id)` in English."""
-    name = escape_markdown(run.name)
+    name = escape_markdown(label)
     if lang == "en":
         return f"{name} ({escape_markdown(run.id)})"
     policy = escape_markdown(run.config.policy or run.id)
     return f"{name}  [{policy}]({link_target(run.url)})" if run.url else f"{name}  {policy}"
 
 
-def fresh_title(run: RunReport) -> str:
+def fresh_title(run: RunReport, label: str) -> str:
     """Return the heading of a run in a new report: `R1  (url)`, or its source where it has no address."""
     place = link_target(run.url) if run.url else escape_markdown(run.source or run.id)
-    return f"{escape_markdown(run.name)}  ({place})"
+    return f"{escape_markdown(label)}  ({place})"
 
 
 def overview_lines(analysis: Analysis) -> Iterator[str]:

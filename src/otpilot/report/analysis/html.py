@@ -105,7 +105,8 @@ def _top(analysis: Analysis, title: str, lang: Lang) -> Iterator[str]:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(analysis.generated))
     facts = [(word("generated", lang), when), (word("runs", lang), str(len(analysis.runs)))]
     if analysis.baselines:
-        names = [analysis.run(one).name for one in analysis.baselines]
+        called = rows.labels(analysis)
+        names = [called[one] for one in analysis.baselines]
         facts.append((word("baseline", lang), ", ".join(names)))
     yield '<dl class="facts">'
     yield from (f"<div><dt>{safe_text(key)}</dt><dd>{safe_text(value)}</dd></div>" for key, value in facts)
@@ -158,8 +159,9 @@ def _data(analysis: Analysis, styles: Sequence[LineStyle], packed: Packed, lang:
         }
         for metric in packed.curves
     }
+    called = rows.labels(analysis)
     runs = [
-        {"name": run.name, "colour": style.colour, "dash": style.dash}
+        {"name": called[run.id], "colour": style.colour, "dash": style.dash}
         for run, style in zip(analysis.runs, styles, strict=True)
     ]
     words = {"step": said("step", lang), "nothing": said("nothing to draw", lang)}
@@ -167,9 +169,10 @@ def _data(analysis: Analysis, styles: Sequence[LineStyle], packed: Packed, lang:
 
 
 def _controls(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> str:
+    called = rows.labels(analysis)
     chips = "".join(
         f'<button type="button" class="chip" data-run="{place}" aria-pressed="true">{sheets.stroke(style)}'
-        f"<span>{safe_text(run.name)}</span></button>"
+        f"<span>{safe_text(called[run.id])}</span></button>"
         for place, (run, style) in enumerate(zip(analysis.runs, styles, strict=True))
     )
     timed = any(curve.times is not None for run in analysis.runs for curve in run.curves.values())

@@ -67,8 +67,9 @@ def render_report(analysis: Analysis, *, lang: Lang, charts: Sequence[str] = (),
         "",
     ]
     lines += [f"- {says(word('note', lang), escape_markdown(note), lang)}", ""] if note else []
+    called = rows.labels(analysis)
     for run in analysis.runs:
-        lines += [f"## {blocks.fresh_title(run)}", *blocks.result_lines(run, lang, change=True), ""]
+        lines += [f"## {blocks.fresh_title(run, called[run.id])}", *blocks.result_lines(run, lang, change=True), ""]
     return _join([*lines, *_sections(_all_sections(analysis, lang, charts, fresh=True), "##")])
 
 
@@ -81,8 +82,9 @@ def render_update(analysis: Analysis, *, lang: Lang, charts: Sequence[str] = (),
         else f"## {heading(analysis)} {word('update', lang)} ({when})"
     )
     lines = [title, *([f"- {says(word('note', lang), escape_markdown(note), lang)}"] if note else []), ""]
+    called = rows.labels(analysis)
     for run in analysis.runs:
-        lines += [f"### {blocks.title(run, lang)}"]
+        lines += [f"### {blocks.title(run, called[run.id], lang)}"]
         if lang == "en":
             lines += [
                 f"- {word('link', lang)}: {blocks.link_target(run.url) if run.url else escape_markdown(run.source)}"
@@ -102,9 +104,7 @@ def heading(analysis: Analysis) -> str:
 
 def charts_of(analysis: Analysis, lang: Lang) -> dict[str, bytes]:
     """Return SVG charts of the key metrics by file name."""
-    names = [f"{place}: {run.name}" for place, run in enumerate(analysis.runs, start=1)]
-    unique = len({run.name for run in analysis.runs}) == len(analysis.runs)
-    labels = [run.name for run in analysis.runs] if unique else names
+    labels = list(rows.labels(analysis).values())
     styles = line_styles(labels)
     found: dict[str, bytes] = {}
     for metric in rows.key_metrics(analysis)[:MOST_CHARTS]:
@@ -134,7 +134,7 @@ def _all_sections(analysis: Analysis, lang: Lang, charts: Sequence[str], *, fres
             yield f"{word('summary', lang)}: {escape_markdown(run.id)}", list(blocks.summary_lines(run))
     yield word("diagnosis", lang), _diagnosis(analysis, lang)
     for found in analysis.comparisons:
-        names = " & ".join(escape_markdown(run) for run in found.runs)
+        names = escape_markdown(" & ".join(found.runs))
         basis = escape_markdown(wording.verdict_basis(found.verdict, lang))
         verdict = f"- {says(word('verdict', lang), f'**{wording.verdict_word(found.verdict, lang)}** {basis}', lang)}"
         lines = [*blocks.comparison_lines(found, lang), verdict, *blocks.note_lines(found.notes)]
@@ -150,21 +150,26 @@ def _all_sections(analysis: Analysis, lang: Lang, charts: Sequence[str], *, fres
 
 
 def _configs(analysis: Analysis, lang: Lang) -> list[str]:
+    called = rows.labels(analysis)
     return [
         line
         for run in analysis.runs
-        for line in (f"- {says(escape_markdown(run.name), '', lang).rstrip()}", *blocks.config_lines(run.config, lang))
+        for line in (
+            f"- {says(escape_markdown(called[run.id]), '', lang).rstrip()}",
+            *blocks.config_lines(run.config, lang),
+        )
     ]
 
 
 def _diagnosis(analysis: Analysis, lang: Lang) -> list[str]:
     lines: list[str] = []
+    called = rows.labels(analysis)
     for run in analysis.runs:
         told = [tell(finding, lang) for finding in ranked(run.findings)]
         if not told:
-            lines.append(f"- {says(escape_markdown(run.name), word('nothing found', lang), lang)}")
+            lines.append(f"- {says(escape_markdown(called[run.id]), word('nothing found', lang), lang)}")
             continue
-        lines.append(f"- {says(escape_markdown(run.name), '', lang).rstrip()}")
+        lines.append(f"- {says(escape_markdown(called[run.id]), '', lang).rstrip()}")
         for one in told:
             limits = "; ".join(f"{name} {value} ({origin})" for name, value, origin in one.limits)
             more = ", ".join(

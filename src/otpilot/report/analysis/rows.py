@@ -1,8 +1,9 @@
 """Which metrics a report shows for every run, in the seeds' order and under the seeds' labels."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from otpilot.analysis.compare import Comparison
 from otpilot.analysis.result import Analysis, RunReport
 from otpilot.analysis.statistics import Endpoint, MetricStatistics
 
@@ -47,6 +48,7 @@ LABEL_COST = Row(
 BLOCK = (LOSS, L1, EVAL, EVAL_LOSS, OT_LOSS, MASS, DIAGONAL, STATE_COST)
 """The seven rows of seed report 003; the evaluation's loss stands in, or beside, where a policy reports no L1."""
 SUCCESS = "sim/success_"
+MOST_NAMED = 3
 EMPTY = Endpoint(rows=0, nan=0, inf=0)
 
 
@@ -105,6 +107,22 @@ def overview(analysis: Analysis) -> list[Row]:
     ]
     held_out = EVAL if EVAL.metric(names) else EVAL_LOSS
     return [*success, *(row for row in (held_out, LOSS, MASS) if row.metric(names))]
+
+
+def labels(analysis: Analysis) -> dict[str, str]:
+    """Return what each run is called, by id: its name where no other run has it, else its id."""
+    names = [run.name for run in analysis.runs]
+    return {run.id: run.name if names.count(run.name) == 1 else run.id for run in analysis.runs}
+
+
+def comparison_title(found: Comparison, called: Mapping[str, str]) -> tuple[str, str]:
+    """Return what the two sides of a comparison are called: their runs, or the first and how many more."""
+    return _side(found.runs, called), _side(found.baselines, called)
+
+
+def _side(ids: Sequence[str], called: Mapping[str, str]) -> str:
+    names = [called.get(one, one) for one in ids]
+    return " & ".join(names) if len(names) <= MOST_NAMED else f"{names[0]} (+{len(names) - 1})"
 
 
 def last_step(run: RunReport) -> int:

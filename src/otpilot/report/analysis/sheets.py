@@ -11,7 +11,7 @@ from otpilot.analysis.statistics import MetricStatistics
 from otpilot.report.analysis import rows
 from otpilot.report.analysis.digits import figure, percent, signed
 from otpilot.report.analysis.page_words import said
-from otpilot.report.analysis.told import Told, ranked, tell
+from otpilot.report.analysis.told import Told, ranked, tags, tell
 from otpilot.report.analysis.words import Lang, word
 from otpilot.report.palette import LineStyle
 from otpilot.report.svg import safe_text
@@ -36,12 +36,12 @@ def table(head: Sequence[str], body: Sequence[str], *, text: Sequence[int] = (0,
     return f'<div class="{box}"><table class="plain">{inner}</table></div>'
 
 
-def name_cell(run: RunReport, style: LineStyle, lang: Lang) -> str:
+def name_cell(run: RunReport, name: str, style: LineStyle, lang: Lang) -> str:
     """Return a row's head: colour, name (a link where the run has a web address), id where it differs."""
-    label = safe_text(run.name)
+    label = safe_text(name)
     if run.url is not None and run.url.startswith(("https://", "http://")):
         label = f'<a href="{safe_text(run.url)}" rel="noreferrer noopener">{label}</a>'
-    about = [safe_text(run.id)] if run.id != run.name else []
+    about = [safe_text(run.id)] if run.id != name else []
     about += [word("baseline", lang)] if run.is_baseline else []
     more = f'<br><span class="quiet">{" · ".join(about)}</span>' if about else ""
     return f'<th class="text name">{stroke(style)} {label}{more}</th>'
@@ -53,13 +53,12 @@ def runs(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> Iterato
     names = [safe_text(row.label(lang)) for row in shown]
     head = [word("run", lang), word("state", lang), *names, word("steps", lang), word("tag", lang)]
     body = []
+    called = rows.labels(analysis)
     for run, style in zip(analysis.runs, styles, strict=True):
         cells = [f"<td>{_level(run, row)}</td>" for row in shown]
         state = f'<td class="text" title="{safe_text(run.reason)}">{word(run.state, lang)}</td>'
-        tags = f'<td class="text wide">{_tags(run, lang)}</td>'
-        body.append(
-            f"<tr>{name_cell(run, style, lang)}{state}{''.join(cells)}<td>{rows.last_step(run):,}</td>{tags}</tr>"
-        )
+        found = f'<td>{rows.last_step(run):,}</td><td class="text wide">{_tags(run, lang)}</td>'
+        body.append(f"<tr>{name_cell(run, called[run.id], style, lang)}{state}{''.join(cells)}{found}</tr>")
     yield table(head, body, text=(0, 1, len(head) - 1))
     yield f'<p class="quiet">{word("last values", lang)} ({word("best", lang)} @ {said("step", lang)})</p>'
 
@@ -74,12 +73,11 @@ def _level(run: RunReport, row: rows.Row) -> str:
 
 
 def _tags(run: RunReport, lang: Lang) -> str:
-    told = [tell(finding, lang) for finding in ranked(run.findings)]
-    tags = (
+    shown = (
         f'<span class="tag {one.severity}" title="{safe_text(one.sentence)}">{safe_text(one.tag)}</span>'
-        for one in told
+        for one in tags(run.findings, lang)
     )
-    return "".join(tags) or f'<span class="quiet">{word("nothing found", lang)}</span>'
+    return "".join(shown) or f'<span class="quiet">{word("nothing found", lang)}</span>'
 
 
 def findings(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> Iterator[str]:
@@ -87,6 +85,7 @@ def findings(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> Ite
     shown = [(run, style) for run, style in zip(analysis.runs, styles, strict=True) if run.findings or run.events]
     if not shown:
         return
+    called = rows.labels(analysis)
     yield '<div class="cards">'
     for run, style in shown:
         items = [_finding(one, lang) for one in (tell(finding, lang) for finding in ranked(run.findings))]
@@ -96,7 +95,7 @@ def findings(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> Ite
             if events
             else ""
         )
-        yield f'<div class="card"><h3>{stroke(style)} {safe_text(run.name)}</h3>{"".join(items)}{more}</div>'
+        yield f'<div class="card"><h3>{stroke(style)} {safe_text(called[run.id])}</h3>{"".join(items)}{more}</div>'
     yield "</div>"
 
 
@@ -118,8 +117,10 @@ def _finding(told: Told, lang: Lang) -> str:
 
 def comparisons(analysis: Analysis, lang: Lang) -> Iterator[str]:
     """Yield each comparison's verdict and its pairs of runs."""
+    called = rows.labels(analysis)
     for found in analysis.comparisons:
-        yield f"<h3>{safe_text(found.name)} {word('vs', lang)} {safe_text(found.baseline_name)}</h3>"
+        ours, theirs = rows.comparison_title(found, called)
+        yield f"<h3>{safe_text(ours)} {word('vs', lang)} {safe_text(theirs)}</h3>"
         yield f"<p>{_verdict(found, lang)}</p>"
         head = [word("run", lang), word("baseline", lang), "seed", *_difference_heads(found, lang)]
         body = [
@@ -196,10 +197,11 @@ def statistics(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> I
     if not order:
         return
     head = [word("run", lang), *STATISTICS]
+    called = rows.labels(analysis)
     yield '<div class="card sheet">'
     for place, metric in enumerate(order[:MOST_TABLES]):
         body = [
-            f"<tr>{name_cell(run, style, lang)}{_figures(run.statistics[metric])}</tr>"
+            f"<tr>{name_cell(run, called[run.id], style, lang)}{_figures(run.statistics[metric])}</tr>"
             for run, style in zip(analysis.runs, styles, strict=True)
             if metric in run.statistics
         ]
@@ -244,7 +246,8 @@ def config_differences(analysis: Analysis, lang: Lang) -> Iterator[str]:
     if not differing:
         yield f'<p class="quiet">{said("no difference", lang)} {same}</p>'
         return
-    head = [word("setting", lang), *(safe_text(run.name) for run in recorded)]
+    called = rows.labels(analysis)
+    head = [word("setting", lang), *(safe_text(called[run.id]) for run in recorded)]
     body = []
     for key in differing[:MOST_SETTINGS]:
         reference = _comparable(recorded[0], key)

@@ -1,6 +1,6 @@
 """An analysis for a terminal: runs, findings with their evidence, comparisons with verdicts. Names are never markup."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from rich import box
@@ -15,7 +15,7 @@ from otpilot.analysis.postmortem import PostMortem
 from otpilot.analysis.result import Analysis, RunReport
 from otpilot.report.analysis import rows
 from otpilot.report.analysis.digits import figure, signed
-from otpilot.report.analysis.told import plain, ranked, tell
+from otpilot.report.analysis.told import Told, plain, ranked, tags, tell
 from otpilot.report.analysis.words import Lang, word
 
 STYLES = {"problem": "bold red", "warning": "yellow", "info": "cyan"}
@@ -27,8 +27,9 @@ MISSING = "–"
 def render(analysis: Analysis, lang: Lang = "en", *, only: Literal["comparison", "postmortem"] | None = None) -> Group:
     """Return everything that is printed, readable at 100 columns; `only` leaves the findings of single runs out."""
     parts: list[RenderableType] = [run_table(analysis, lang), *([] if only else _findings(analysis, lang))]
+    called = rows.labels(analysis)
     for found in analysis.comparisons:
-        parts += ["", *comparison(found, lang)]
+        parts += ["", *comparison(found, called, lang)]
     for dead in () if only == "comparison" else analysis.postmortems:
         parts += ["", *postmortem(dead, lang)]
     parts += [""] if analysis.notes else []
@@ -46,15 +47,22 @@ def run_table(analysis: Analysis, lang: Lang) -> Table:
     for row in shown:
         table.add_column(row.label(lang), justify="right", no_wrap=len(shown) < 5)
     table.add_column(word("tag", lang), overflow="fold", min_width=14)
+    called = rows.labels(analysis)
     for run in analysis.runs:
         values = [Text(_level(run, row)) for row in shown]
-        table.add_row(_name(run, lang), _state(run, lang), Text(f"{rows.last_step(run):,}"), *values, _tags(run, lang))
+        table.add_row(
+            _name(run, called[run.id], lang),
+            _state(run, lang),
+            Text(f"{rows.last_step(run):,}"),
+            *values,
+            _tags(run, lang),
+        )
     return table
 
 
-def _name(run: RunReport, lang: Lang) -> Text:
-    text = Text(plain(run.name))
-    about = [plain(run.id)] if run.id != run.name else []
+def _name(run: RunReport, label: str, lang: Lang) -> Text:
+    text = Text(plain(label))
+    about = [plain(run.id)] if run.id != label else []
     about += [word("baseline", lang)] if run.is_baseline else []
     return text.append(f"\n{' · '.join(about)}", style="dim") if about else text
 
@@ -75,36 +83,43 @@ def _level(run: RunReport, row: rows.Row) -> str:
 
 
 def _tags(run: RunReport, lang: Lang) -> Text:
-    if not run.findings:
-        return Text(word("nothing found", lang), style="dim")
-    parts = [Text(tell(one, lang).tag, style=STYLES[one.severity]) for one in ranked(run.findings)]
-    return Text("\n").join(parts)
+    shown = [Text(one.tag, style=STYLES[one.severity]) for one in tags(run.findings, lang)]
+    return Text("\n").join(shown) if shown else Text(word("nothing found", lang), style="dim")
 
 
 def _findings(analysis: Analysis, lang: Lang) -> Iterator[RenderableType]:
+    called = rows.labels(analysis)
     for run in analysis.runs:
         if not (run.findings or run.events or run.notes):
             continue
         yield ""
-        yield _line(plain(run.name), "bold")
-        for one in (tell(finding, lang) for finding in ranked(run.findings)):
-            yield _indented(Text.assemble((one.tag, STYLES[one.severity]), f"  {plain(one.sentence)}"), 2)
-            facts = [*([one.metric] if one.metric else []), *([one.window] if one.window else [])]
-            facts += [f"{name}={value}" for name, value in one.evidence]
-            facts += [f"{word('threshold', lang)} {name}={value} ({origin})" for name, value, origin in one.limits]
-            if facts:
-                yield _indented(_line(plain("; ".join(facts)), "dim"), 6)
+        yield _line(plain(called[run.id]), "bold")
+        for finding in ranked(run.findings):
+            yield from _finding(tell(finding, lang), lang)
         for event in run.events[-3:]:
             yield _indented(_line(f"{event.step:,}: {plain(event.message or event.kind)}", "yellow"), 2)
         for note in run.notes:
             yield _indented(_line(f"{word('note', lang)}: {plain(note)}", "dim"), 2)
 
 
-def comparison(found: Comparison, lang: Lang) -> Iterator[RenderableType]:
+def _finding(one: Told, lang: Lang) -> Iterator[RenderableType]:
+    """Yield a finding's sentence, which has the numbers; for what needs acting on, its window and limits beneath."""
+    yield _indented(Text.assemble((one.tag, STYLES[one.severity]), f"  {plain(one.sentence)}"), 2)
+    if one.severity == "info":
+        return
+    where = [text for text in (one.metric, one.window) if text]
+    limits = [f"{word('threshold', lang)} {name}={value} ({origin})" for name, value, origin in one.limits]
+    for text in (", ".join(where), *limits):
+        if text:
+            yield _indented(_line(plain(text), "dim"), 6)
+
+
+def comparison(found: Comparison, called: Mapping[str, str], lang: Lang) -> Iterator[RenderableType]:
     """Yield a comparison: its verdict, a row per pair of runs, its notes."""
     verdict = found.verdict
+    ours, theirs = (plain(side) for side in rows.comparison_title(found, called))
     yield Text.assemble(
-        (f"{plain(found.name)} {word('vs', lang)} {plain(found.baseline_name)}", "bold"),
+        (f"{ours} {word('vs', lang)} {theirs}", "bold"),
         f"  {plain(found.metric)}: ",
         (wording.verdict_word(verdict, lang), VERDICTS[verdict.word]),
     )

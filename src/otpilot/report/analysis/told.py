@@ -32,7 +32,11 @@ def tell(finding: Finding, lang: Lang) -> Told:
         sentence=wording.sentence(finding, lang),
         metric=finding.metric or "",
         window=window,
-        evidence=tuple((name.replace("_", " "), wording.short(value)) for name, value in finding.evidence.items()),
+        evidence=tuple(
+            (name.replace("_", " "), wording.short(value))
+            for name, value in finding.evidence.items()
+            if value is not None
+        ),
         limits=tuple((one.name, wording.short(one.value), wording.origin(one, lang)) for one in finding.thresholds),
     )
 
@@ -40,6 +44,15 @@ def tell(finding: Finding, lang: Lang) -> Told:
 def ranked(findings: Iterable[Finding]) -> list[Finding]:
     """Return findings by severity, problems first, otherwise in the order given."""
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def tags(findings: Iterable[Finding], lang: Lang) -> list[Told]:
+    """Return what the table of runs shows: each tag once, the worst first; that only a loss exists is told once, below."""
+    told = (tell(finding, lang) for finding in ranked(findings) if finding.tag != "loss_only")
+    kept: dict[str, Told] = {}
+    for one in told:
+        kept.setdefault(one.tag, one)
+    return list(kept.values())
 
 
 def plain(text: str) -> str:
