@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from otpilot.config.ot import OTConfig, TermConfig
-from otpilot.config.plain import plain
+from otpilot.config.ot import TermConfig
+from otpilot.config.plain import SECTIONS, plain
 
 Kind = Literal["int", "float"]
 
@@ -102,7 +102,7 @@ POLICY_BOUNDS: dict[tuple[str, str], Bound] = {
 }
 """Where a policy has limits or defaults of its own, they stand before those of BOUNDS."""
 
-_OT_DEFAULTS: Mapping[str, Any] = plain(OTConfig())
+_DEFAULTS: Mapping[str, Any] = {name: plain(schema()) for name, schema in SECTIONS.items()}
 _TERM_DEFAULTS: Mapping[str, Any] = plain(TermConfig(src_key=""))
 
 
@@ -111,13 +111,20 @@ def bound_of(key: str, policy: str | None) -> Bound | None:
     return POLICY_BOUNDS.get((policy or "", key)) or BOUNDS.get(key)
 
 
+def policy_defaults(policy: str | None) -> dict[str, Any]:
+    """Return the settings inside `policy` whose defaults are known here (a test compares them with LeRobot's)."""
+    keys = [key for name, key in POLICY_BOUNDS if name == policy and key.startswith("policy.")]
+    values = {key.removeprefix("policy."): default_of(key, policy) for key in keys}
+    return {key: value for key, value in values.items() if value is not None}
+
+
 def default_of(key: str, policy: str | None) -> Any:
     """Return the value that training uses where the config does not say; None if it is null or not known."""
     if key.startswith(f"{TERM}."):
         return _TERM_DEFAULTS.get(key.removeprefix(f"{TERM}."))
-    if key.startswith("ot."):
-        place: Any = _OT_DEFAULTS
-        for part in key.split(".")[1:]:
+    if key.partition(".")[0] in _DEFAULTS and "." in key:
+        place: Any = _DEFAULTS
+        for part in key.split("."):
             place = place.get(part) if isinstance(place, Mapping) else None
         return place
     bound = bound_of(key, policy)

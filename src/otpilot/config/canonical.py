@@ -2,8 +2,8 @@
 
 Two configs have one hash if they train the same thing: names, paths of outputs, trackers, logging, machine and comments
 are left out, numbers normalised, and a key that is missing equals its default (in our own sections and at the top
-level; not inside `policy`, `dataset`, `env` and `eval`, whose defaults only LeRobot knows). Seed and steps are left
-out, too: the ledger's key is (hash, seed, budget).
+level; inside `policy` only those that config/bounds.py knows, inside `dataset`, `env` and `eval` none). Seed and steps
+are left out, too: the ledger's key is (hash, seed, budget).
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from otpilot.config.bounds import policy_defaults
 from otpilot.config.compat import translate
 from otpilot.config.plain import SECTIONS, build_section, plain
 
@@ -62,6 +63,9 @@ def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
     for name, schema in SECTIONS.items():
         section = {"enable": False} if name == "ot" and body.get(name) is None else body.get(name)
         body[name] = None if section is None else plain(build_section(schema, section, name))
+    policy = body.get("policy")
+    if isinstance(policy, Mapping):
+        body["policy"] = {**policy_defaults(policy.get("type")), **policy}
     _drop_idle(body)
     normal: dict[str, Any] = _normalise(body)
     return normal

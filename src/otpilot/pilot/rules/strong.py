@@ -42,7 +42,7 @@ def stalled(findings: Sequence[Finding], context: RuleContext) -> Finding | None
 
 def eating(findings: Sequence[Finding], context: RuleContext) -> Finding | Mapping[str, Number] | None:
     """Return the evidence that the transport takes more than half of the encoder's gradient."""
-    finding = found(findings, "transport_eats_policy")
+    finding = found(findings, "transport_eating")
     if finding is not None:
         return finding
     share = level(findings, context, GRAD_SHARE)

@@ -1,12 +1,12 @@
 """Rules of users: from installed packages (entry point group `otpilot.rules`) and from Python files.
 
-An entry point names a Rule, a rule function, or a list of those; a file defines `RULES`, such a list. Whatever is broken
-is told and skipped: a campaign does not end because of somebody's rule.
+An entry point names a Rule, a rule function, or a list of those; a file defines `RULES`, such a list. Whatever is
+broken is told and skipped: a campaign does not end because of somebody's rule.
 """
 
 import importlib.util
 from collections.abc import Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
@@ -19,7 +19,7 @@ FILE_LIST = "RULES"
 def all_rules(files: Sequence[Path] = ()) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
     """Return our rules and behind them the users', and one sentence for each thing that could not be used."""
     notes: list[str] = []
-    own = [rule for entry in entry_points(group=ENTRY_POINTS) for rule in _from_entry_point(entry.name, entry, notes)]
+    own = [rule for entry in entry_points(group=ENTRY_POINTS) for rule in _from_entry_point(entry, notes)]
     own += [rule for path in files for rule in _from_file(path, notes)]
     taken = {rule.name for rule in RULES}
     rules: list[Rule] = []
@@ -32,10 +32,10 @@ def all_rules(files: Sequence[Path] = ()) -> tuple[tuple[Rule, ...], tuple[str, 
     return (*RULES, *rules), tuple(notes)
 
 
-def _from_entry_point(name: str, entry: object, notes: list[str]) -> list[Rule]:
-    source = f"entry point {ENTRY_POINTS}:{name}"
+def _from_entry_point(entry: EntryPoint, notes: list[str]) -> list[Rule]:
+    source = f"entry point {ENTRY_POINTS}:{entry.name}"
     try:
-        found = entry.load()  # type: ignore[attr-defined]
+        found = entry.load()
     except Exception as error:
         notes.append(f"The {source} cannot be loaded and is skipped: {type(error).__name__}: {error}")
         return []

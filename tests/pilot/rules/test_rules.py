@@ -1,0 +1,379 @@
+"""Every rule speaks where it should and is silent where it must be; none leaves the legal ranges."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otpilot.analysis.diagnosis import TAGS, diagnose
+from otpilot.analysis.findings import Finding
+from otpilot.config.bounds import BOUNDS, bound_of
+from otpilot.config.canonical import config_hash, flatten
+from otpilot.config.compat import translate
+from otpilot.config.edits import apply, policy_type, uses_preset, values_at
+from otpilot.config.ot import OTConfig
+from otpilot.config.plain import build_section
+from otpilot.errors import ConfigError
+from otpilot.pilot.proposal import Failure, Proposal
+from otpilot.pilot.rules import RULES, Rule, RuleContext, all_rules, judge
+from otpilot.runs.history import Curve, RunHistory
+from tests.pilot.rules import cases
+from tests.pilot.rules.cases import CASES, Case, act, diffusion, ours
+
+BY_NAME = {rule.name: rule for rule in RULES}
+
+
+def ask(name: str, case: Case) -> Proposal | None:
+    return BY_NAME[name].function(case.tags, translate(case.config).config, case.context)
+
+
+def test_every_rule_has_its_cases() -> None:
+    assert sorted(CASES) == sorted(BY_NAME)
+    assert len(BY_NAME) == len(RULES), "names are unique"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_fires(name: str) -> None:
+    case = CASES[name].fires
+    proposal = ask(name, case)
+    assert proposal is not None
+    config, changes = apply(translate(case.config).config, proposal.edits)
+    flat = flatten(config)
+    for path, value in CASES[name].changes.items():
+        assert flat[path] == pytest.approx(value) if isinstance(value, float) else flat[path] == value, path
+    assert changes
+    assert proposal.reason
+    assert proposal.expected
+    assert str(proposal.failure)
+    group = BY_NAME[name].group
+    assert group is None or proposal.group == group
+    assert proposal.together or len(proposal.knobs) == 1, "one knob at a time"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_silent(name: str) -> None:
+    for case in CASES[name].silent:
+        assert ask(name, case) is None
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_through_the_table(name: str) -> None:
+    """The table lets the rule speak, with its source; on another policy or without transport it is left out."""
+    rule, case = BY_NAME[name], CASES[name].fires
+    found = judge(case.tags, case.config, case.context, rules=[rule])
+    assert [p.rule for p in found.proposals] == [name], found.notes
+    assert found.proposals[0].source == rule.source
+    if rule.policies is not None:
+        other = {**case.config, "policy": {"type": "pi0"}}
+        assert judge(case.tags, other, case.context, rules=[rule]).proposals == ()
+    if rule.group == "ot":
+        off = cases.with_ot(case.config, enable=False)
+        assert judge(case.tags, off, case.context, rules=[rule]).proposals == ()
+
+
+def test_tags_are_those_of_diagnosis() -> None:
+    used = {finding.tag for pair in CASES.values() for finding in pair.fires.tags}
+    assert used <= set(TAGS)
+
+
+def test_reasons_carry_the_numbers() -> None:
+    proposal = ask("raise_reg", Case(config=act(), tags=(cases.LOW,)))
+    assert proposal is not None
+    assert "level 0.0003" in proposal.reason
+    assert "mass_too_low" in proposal.reason
+    assert proposal.evidence["level"] == 3e-4
+
+
+def test_tried_values_are_passed_over() -> None:
+    config = translate(cases.with_labels(act(), 0.05)).config
+    tried: set[str] = set()
+    weights = []
+    for _ in range(4):
+        context = RuleContext(tried=frozenset(tried))
+        proposal = BY_NAME["relieve_label_dominance"].function((cases.LABEL,), config, context)
+        if proposal is None:
+            break
+        edited, changes = apply(config, proposal.edits)
+        tried.add(config_hash(edited))
+        weights.append(changes[0].new)
+    assert weights == [0.02, 0.005, 0.025]
+
+
+def test_policies_side_by_side() -> None:
+    tags = (cases.DRIFT,)
+    for config, own, other in (
+        (act(), "more_dropout", "more_weight_decay"),
+        (diffusion(), "more_weight_decay", "more_dropout"),
+    ):
+        names = [p.rule for p in judge(tags, config, RuleContext()).proposals]
+        assert own in names
+        assert other not in names
+
+
+def test_proposals_to_one_config_come_once() -> None:
+    found = judge((cases.DRIFT, cases.PLATEAU), act(), RuleContext())
+    hashes = [config_hash(apply(translate(act()).config, p.edits)[0]) for p in found.proposals]
+    assert len(hashes) == len(set(hashes))
+    names = [p.rule for p in found.proposals]
+    assert "lower_learning_rate_on_drift" in names
+    assert "halve_learning_rate" not in names, "it leads to the same config"
+
+
+def test_rolling_back_an_optimiser_change() -> None:
+    parent = translate(diffusion()).config
+    child, _ = apply(parent, ask("explicit_adamw", Case(config=parent, tags=(cases.FLAT,))).edits)  # type: ignore[union-attr]
+    context = RuleContext(verdict="worse", parent=parent, tried=frozenset({config_hash(parent)}))
+    found = judge((), child, context)
+    assert found.proposals[0].rule == "roll_back"
+    assert config_hash(apply(child, found.proposals[0].edits)[0]) == config_hash(parent)
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n != "roll_back"])
+def test_every_change_can_be_rolled_back(name: str) -> None:
+    case = CASES[name].fires
+    parent = translate(case.config).config
+    proposal = ask(name, case)
+    assert proposal is not None
+    child, _ = apply(parent, proposal.edits)
+    found = judge((), child, RuleContext(verdict="worse", parent=parent))
+    if proposal.group == "run":  # nothing that is learned was changed
+        assert "roll_back" not in [p.rule for p in found.proposals]
+    else:
+        assert config_hash(apply(child, found.proposals[0].edits)[0]) == config_hash(parent)
+
+
+def test_failure_signs() -> None:
+    relative = Failure(metric="m", relation="above", threshold=1.1, relative=True)
+    assert relative.occurred(1.2, 1.0) is True
+    assert relative.occurred(1.05, 1.0) is False
+    assert relative.occurred(1.2) is None
+    assert relative.occurred(1.2, 0.0) is None
+    assert Failure(metric="m", relation="below", threshold=0.01).occurred(0.001) is True
+    success = Case(config=act(), tags=(cases.PLATEAU,), recent={cases.SUCCESS: 0.5, cases.L1: 0.3})
+    proposal = ask("larger_batch", success)
+    assert proposal is not None
+    assert (proposal.failure.metric, proposal.failure.relation) == (cases.SUCCESS, "below"), "success outranks the loss"
+
+
+def test_a_proposal_needs_edits_and_a_reason() -> None:
+    failure = Failure(metric="m", relation="above", threshold=1.0)
+    with pytest.raises(ConfigError, match="no edits"):
+        Proposal(edits=(), reason="x", expected="y", failure=failure, group="ot")
+    edit = ask("raise_reg", Case(config=act(), tags=(cases.LOW,))).edits  # type: ignore[union-attr]
+    with pytest.raises(ConfigError, match="no reason"):
+        Proposal(edits=edit, reason=" ", expected="y", failure=failure, group="ot")
+    with pytest.raises(ConfigError, match="group is 'loss'"):
+        Proposal(edits=edit, reason="x", expected="y", failure=failure, group="loss")  # type: ignore[arg-type]
+
+
+# From histories, through diagnosis
+
+
+def curve(name: str, values: Any, every: int = 50) -> Curve:
+    values = np.asarray(values, dtype=np.float64)
+    return Curve(name=name, steps=np.arange(1, len(values) + 1, dtype=np.int64) * every, values=values)
+
+
+def history(config: dict[str, Any], *curves: Curve) -> RunHistory:
+    return RunHistory(
+        id="r1", name="r1", source="test", state="finished", config=config, curves={c.name: c for c in curves}
+    )
+
+
+FALLING = curve("train/l1_loss", 0.52 * np.exp(-np.arange(40) / 20) + 0.05)
+EVAL = np.concatenate([np.linspace(0.6, 0.4, 10), np.linspace(0.4, 0.35, 10)])
+
+
+def proposed(run: RunHistory) -> list[str]:
+    from otpilot.pilot.rules.base import RuleContext as Context
+
+    recent = {name: float(c.values[-4:].mean()) for name, c in run.curves.items()}
+    return [p.rule for p in judge(diagnose(run), run.config, Context(recent=recent, last_step=2000)).proposals]
+
+
+def test_a_dead_transport_is_revived() -> None:
+    """Seed 003's R3: the mass falls to nothing while cloning goes on."""
+    rng = np.random.default_rng(0)
+    mass = 10 ** rng.normal(-8, 0.1, 40)
+    names = proposed(history(act(), FALLING, curve("train/ot_pi_sum", mass), curve("train/ot_pi_diag", mass)))
+    assert {"normalize_cost", "energy_objective", "raise_reg", "raise_tau", "target_mass", "widen_window"} <= set(names)
+    assert names[0] == "normalize_cost"
+
+
+def test_a_healthy_run_is_only_swept() -> None:
+    mass = np.full(40, 0.2) + np.random.default_rng(0).normal(0, 0.01, 40)
+    names = proposed(
+        history(ours(lambda_ot=0.1), FALLING, curve("train/ot_pi_sum", mass), curve("train/ot_pi_diag", mass * 0.8))
+    )
+    assert set(names) == {"raise_weight_when_stable", "sweep_reg", "sweep_weight", "sweep_label"}
+
+
+def test_a_drifting_run() -> None:
+    """Seed 000's ufiskzhp: an early minimum, then twenty times as much."""
+    evaluation = np.concatenate([np.linspace(0.2, 0.034, 5), np.linspace(0.04, 0.69, 25)])
+    names = proposed(history(act(), FALLING, curve("eval/offline_eval/avg_loss", evaluation, 100)))
+    assert {"stop_early", "down_weight_on_drift", "smooth_on_drift", "more_dropout", "stage_reg"} <= set(names)
+
+
+def test_a_run_without_transport_gets_no_advice_on_it() -> None:
+    evaluation = np.concatenate([np.linspace(0.2, 0.034, 5), np.linspace(0.04, 0.69, 25)])
+    config = cases.with_ot(act(), enable=False)
+    run = history(config, FALLING, curve("eval/offline_eval/avg_loss", evaluation, 100))
+    recent = {name: float(c.values[-1]) for name, c in run.curves.items()}
+    found = judge(diagnose(run), config, RuleContext(recent=recent))
+    assert found.proposals
+    assert {p.group for p in found.proposals} == {"bc"}
+
+
+# Users' rules
+
+USER_FILE = """
+from otpilot.config.edits import Edit
+from otpilot.pilot.proposal import Failure, Proposal
+
+def hotter(findings, config, context):
+    return Proposal(edits=(Edit(path="ot.loss_config.reg", op="set", value=7.0),), reason="because", expected="more",
+                    failure=Failure(metric="train/ot_pi_sum", relation="below", threshold=0.1), group="ot")
+
+def broken(findings, config, context):
+    raise RuntimeError("oh")
+
+def wrong(findings, config, context):
+    return "raise reg"
+
+def illegal(findings, config, context):
+    return Proposal(edits=(Edit(path="ot.lambda_ot", op="set", value=-1.0),), reason="because", expected="more",
+                    failure=Failure(metric="train/ot_pi_sum", relation="below", threshold=0.1), group="ot")
+
+def raise_reg(findings, config, context):
+    return None
+
+RULES = [hotter, broken, wrong, illegal, raise_reg, 3]
+"""
+
+
+def test_users_rules(tmp_path: Path) -> None:
+    good = tmp_path / "mine.py"
+    good.write_text(USER_FILE)
+    syntax = tmp_path / "syntax.py"
+    syntax.write_text("def (")
+    leaving = tmp_path / "leaving.py"
+    leaving.write_text("raise SystemExit(3)")
+    empty = tmp_path / "empty.py"
+    empty.write_text("x = 1")
+    rules, notes = all_rules([good, syntax, leaving, empty, tmp_path / "missing.py"])
+    assert [rule.name for rule in rules[len(RULES) :]] == ["hotter", "broken", "wrong", "illegal"]
+    told = "\n".join(notes)
+    for word in ("SyntaxError", "SystemExit", "defines no RULES", "missing.py", "raise_reg", "3 is neither"):
+        assert word in told
+    found = judge((), act(), RuleContext(), rules=rules)
+    assert [(p.rule, p.source) for p in found.proposals] == [("hotter", "file mine.py")]
+    told = "\n".join(found.notes)
+    assert "broken failed and is skipped: RuntimeError: oh" in told
+    assert "wrong returned str" in told
+    assert "illegal proposes what cannot be applied" in told
+
+
+def test_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Entry:
+        def __init__(self, name: str, found: Any) -> None:
+            self.name, self.found = name, found
+
+        def load(self) -> Any:
+            if isinstance(self.found, Exception):
+                raise self.found
+            return self.found
+
+    def quiet(findings: Any, config: Any, context: Any) -> None:
+        return None
+
+    entries = [Entry("one", quiet), Entry("two", ImportError("gone")), Entry("three", [Rule(function=len, source="x")])]  # type: ignore[arg-type]
+    monkeypatch.setattr(
+        "otpilot.pilot.rules.users.entry_points", lambda group: entries if group == "otpilot.rules" else []
+    )
+    rules, notes = all_rules()
+    assert [rule.name for rule in rules[len(RULES) :]] == ["quiet", "len"]
+    assert ["two" in note and "ImportError" in note for note in notes] == [True]
+
+
+def test_several_knobs_only_when_asked_for() -> None:
+    def two(findings: Any, config: Any, context: Any) -> Proposal:
+        edits = ask("raise_reg", Case(config=act(), tags=(cases.LOW,))).edits  # type: ignore[union-attr]
+        more = ask("larger_batch", Case(config=act(), tags=(cases.PLATEAU,))).edits  # type: ignore[union-attr]
+        failure = Failure(metric="m", relation="above", threshold=1.0)
+        return Proposal(edits=(*edits, *more), reason="x", expected="y", failure=failure, group="ot")
+
+    rules = [Rule(function=two, source="test")]
+    assert judge((), act(), RuleContext(), rules=rules).proposals == ()
+    assert "several knobs (batch, reg)" in judge((), act(), RuleContext(), rules=rules).notes[0]
+    assert len(judge((), act(), RuleContext(), rules=rules, one_knob=False).proposals) == 1
+
+
+# No sequence of rules leaves the legal ranges or the schema
+
+METRICS = ("train/ot_pi_sum", "train/ot_pi_diag", "train/ot_grad_share", "eval/offline_eval/avg_l1", "sim/success_mean")
+FINDINGS = st.builds(
+    lambda name, severity, evaluation: Finding(tag=name, severity=severity, evidence={"evaluation": evaluation}),
+    st.sampled_from(TAGS),
+    st.sampled_from(["info", "warning", "problem"]),
+    st.sampled_from([None, "improving", "worsening"]),
+)
+ROUNDS = st.lists(
+    st.tuples(
+        st.lists(FINDINGS, max_size=4),
+        st.dictionaries(st.sampled_from(METRICS), st.floats(0, 1), max_size=4),
+        st.integers(0, 50_000),
+        st.integers(0, 100),
+    ),
+    min_size=1,
+    max_size=12,
+)
+STARTS = (act(), diffusion(), ours(), cases.explicit(diffusion()), act(reg=3.0, tau_tgt=20.0), cases.hard())
+
+
+def kinds(config: dict[str, Any]) -> dict[str, type]:
+    """Return the type of every value outside the sections that may be put in whole."""
+    flat = flatten(config)
+    own = ("ot.", "optimizer", "scheduler", "early_stopping", "discrete_actions")
+    return {
+        key: float if type(value) is int and bound_of(key, None) is None else type(value)
+        for key, value in flat.items()
+        if not key.startswith(own)
+    }
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(STARTS), ROUNDS)
+def test_no_sequence_of_rules_leaves_the_legal_ranges(start: dict[str, Any], rounds: list[Any]) -> None:
+    config = translate(copy.deepcopy(start)).config
+    before = kinds(config)
+    parent: dict[str, Any] | None = None
+    for tags, recent, last_step, choice in rounds:
+        verdict: Any = ("worse", "better", None)[choice % 3]
+        context = RuleContext(recent=recent, last_step=last_step, parent=parent, verdict=verdict)
+        found = judge(tags, config, context)
+        assert found.notes == (), "no rule of ours fails, or proposes what cannot be applied"
+        if found.proposals:
+            parent = config
+            config, _ = apply(config, found.proposals[choice % len(found.proposals)].edits)
+        built = build_section(OTConfig, config["ot"], "ot")
+        assert built.loss_config.target_mass is None or None not in (
+            built.loss_config.tau_src,
+            built.loss_config.tau_tgt,
+        )
+        assert uses_preset(config) or (config["optimizer"] and config["scheduler"])
+        now = kinds(config)
+        assert {key: now[key] for key in before if key in now} == {key: before[key] for key in before if key in now}
+        for key in BOUNDS:
+            if not isinstance(config.get(key.split(".")[0]), dict) and "." in key:
+                continue
+            bound = bound_of(key, policy_type(config))
+            assert bound is not None
+            for value in values_at(config, key).values():
+                if isinstance(value, int | float):
+                    assert bound.low <= value <= bound.high, key
+                    assert bound.kind == "float" or isinstance(value, int), key
