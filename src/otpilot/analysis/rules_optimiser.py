@@ -93,7 +93,11 @@ def lr_flat(view: RunView) -> Finding | None:
     if whole is None or not scheduler or "constant" in scheduler or scheduler == "none":
         return None
     expected = expected_change(whole.span[1], settings.horizon, settings.warmup_steps or 0, scheduler)
-    high, low = float(whole.values.max()), float(whole.values.min())
+    # Without the extreme values: one garbled row is no schedule.
+    ordered = np.sort(whole.values)[len(whole) // 20 + 1 : -(len(whole) // 20) - 1]
+    if len(ordered) == 0:
+        return None
+    high, low = float(ordered[-1]), float(ordered[0])
     change = (high - low) / high if high > 0 else 0.0
     if change >= limits.lr_change or expected < limits.lr_expected:
         return None

@@ -1,5 +1,9 @@
 """Rules about the training loss: converging, plateau, diverged, too short to say."""
 
+import math
+
+import numpy as np
+
 from otpilot.analysis.findings import Finding
 from otpilot.analysis.statistics import median
 from otpilot.analysis.view import (
@@ -142,9 +146,16 @@ def _end(window: Window, view: RunView) -> Window:
 
 
 def _fall_per_window(window: Window, steps: float) -> tuple[float, float]:
-    """Return the relative fall per `steps` steps and its standard error, relative to the start of the fitted line."""
+    """Return the relative fall per `steps` steps and its standard error.
+
+    Losses are fitted on the log scale, where a steady decay is a line however wide the window is; values that are not
+    all positive as they are, relative to the start of the line.
+    """
+    if window.values.min() > 0:
+        slope, error = robust_slope(Window(steps=window.steps, values=np.log(window.values)))
+        return -math.expm1(slope * steps), error * steps
     slope, error = robust_slope(window)
     start = abs(median(window.values - slope * (window.steps - window.steps[0])))
     if start == 0:
-        return (0.0, 0.0) if slope == 0 else (float("nan"), 0.0)
+        return (0.0, 0.0) if slope == 0 else (math.nan, 0.0)
     return -slope * steps / start, error * steps / start
