@@ -51,6 +51,7 @@ def train(context: typer.Context) -> None:
         console.print(train.__doc__)
         raise typer.Exit(0 if context.args else 2)
     prepare_process()
+    console.quiet = os.environ.get("RANK", "0") != "0"  # of several processes the first one talks
     with console.status("Loading LeRobot ..."):
         from otpilot.training.command import run_training
     from otpilot.report.terminal import TrainingBar
@@ -58,6 +59,8 @@ def train(context: typer.Context) -> None:
     with TrainingBar(console) as bar:
         outcome = run_training(context.args, bar)
     console.print(f"{outcome.status}: {outcome.reason} ({outcome.last_step} steps)")
+    if outcome.status == "killed":
+        raise typer.Exit(143 if outcome.reason.startswith("SIGTERM") else 130)  # as shells tell of signals
 
 
 app.add_typer(analysis_app)  # analyze, compare, postmortem, watch

@@ -424,6 +424,7 @@ def _finish(trainer: Trainer) -> Outcome:
         end("diverged", str(error))
         raise
     except (Interrupted, KeyboardInterrupt) as interruption:
+        trainer.interrupts.flag_only = True  # one signal is enough
         reason = f"{interruption or 'SIGINT'} at step {trainer.done}"
         if trainer.config.save_checkpoint and trainer.saved != trainer.done > 0:
             with contextlib.suppress(OSError):  # on a full disk the outcome still counts
