@@ -5,8 +5,11 @@ class Chart {
     this.element = element;
     this.data = data;
     this.state = state;
-    this.metric = element.dataset.metric;
-    this.curves = data.curves[this.metric];
+    // By number: a name with characters that HTML cannot hold would not come back as it was.
+    const at = Number(element.dataset.at);
+    this.metric = data.metrics[at];
+    this.curves = data.curves[at];
+    this.last = data.last[at];
     this.canvas = element.querySelector(".plot");
     this.readout = element.querySelector(".readout");
     this.legend = element.querySelector(".legend");
@@ -151,7 +154,7 @@ class Chart {
   rest() {
     this.readout.textContent = "";
     this.curves.forEach((curve, at) => {
-      const last = this.data.last[this.metric]?.[curve.run];
+      const last = this.last[curve.run];
       this.keys[at].value.textContent = last == null ? "–" : digits(last, 4);
       this.keys[at].button.classList.remove("near");
     });

@@ -125,12 +125,12 @@ def _curves(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang, budget:
     yield _controls(analysis, styles, lang)
     yield f"<noscript><p>{said('no script', lang)}</p></noscript>"
     yield '<div class="charts">'
-    yield from (_chart(metric, packed, lang) for metric in first)
+    yield from (_chart(at, metric, packed, lang) for at, metric in enumerate(first))
     yield "</div>"
     if others:
         yield f'<details class="more"><summary>{word("more curves", lang)} ({len(others)})</summary>'
         yield '<div class="charts">'
-        yield from (_chart(metric, packed, lang) for metric in others)
+        yield from (_chart(len(first) + at, metric, packed, lang) for at, metric in enumerate(others))
         yield "</div></details>"
     left_out = said("dropped", lang).format(count=dropped) if dropped else ""
     yield f'<p class="quiet">{_precision(packed, lang)}{left_out}</p>'
@@ -151,21 +151,22 @@ def _packed(analysis: Analysis, metrics: Sequence[str], budget: int) -> Packed:
 
 
 def _data(analysis: Analysis, styles: Sequence[LineStyle], packed: Packed, lang: Lang) -> str:
-    last = {
-        metric: {
+    last = [
+        {
             place: run.statistics[metric].endpoint.last
             for place, run in enumerate(analysis.runs)
             if metric in run.statistics and run.statistics[metric].endpoint.last is not None
         }
         for metric in packed.curves
-    }
+    ]
     called = rows.labels(analysis)
     runs = [
         {"name": called[run.id], "colour": style.colour, "dash": style.dash}
         for run, style in zip(analysis.runs, styles, strict=True)
     ]
     words = {"step": said("step", lang), "nothing": said("nothing to draw", lang)}
-    return script_json({"runs": runs, "axes": packed.axes, "curves": packed.curves, "last": last, "words": words})
+    curves = {"metrics": list(packed.curves), "axes": packed.axes, "curves": list(packed.curves.values())}
+    return script_json({"runs": runs, **curves, "last": last, "words": words})
 
 
 def _controls(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> str:
@@ -194,14 +195,14 @@ def _controls(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> st
     )
 
 
-def _chart(metric: str, packed: Packed, lang: Lang) -> str:
+def _chart(at: int, metric: str, packed: Packed, lang: Lang) -> str:
     lost = sum(curve.get("gaps", 0) for curve in packed.curves[metric])
     far = sum(curve.get("far", 0) for curve in packed.curves[metric])
     notes = [said("gaps", lang).format(count=lost)] if lost else []
     notes += [said("far", lang).format(count=far, limit=f"{OFF_CHART:g}")] if far else []
     quiet = f'<p class="quiet">{" ".join(notes)}</p>' if notes else ""
     return (
-        f'<div class="card curve" data-metric="{safe_text(metric)}"><header><h3>{safe_text(metric)}</h3>'
+        f'<div class="card curve" data-at="{at}" data-metric="{safe_text(metric)}"><header><h3>{safe_text(metric)}</h3>'
         f'<span class="readout"></span></header><div class="plot"></div><div class="legend"></div>{quiet}</div>'
     )
 

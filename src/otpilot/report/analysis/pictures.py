@@ -54,7 +54,8 @@ def plan_path(run: RunReport) -> Path | None:
 def _of_run(run: RunReport, path: Path, lang: Lang) -> Iterator[Picture]:
     from otpilot.report.figures import pairs_figure, plan_figure
 
-    with np.load(path, allow_pickle=False) as file:
+    # Opened here, because numpy forgets to close a damaged file.
+    with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
         arrays: dict[str, NDArray[Any]] = {name: file[name] for name in ("unit_plan", "mass", "source", "target")}
     rows, columns = (_sample(length) for length in arrays["unit_plan"].shape)
     plan = arrays["unit_plan"][np.ix_(rows, columns)]
