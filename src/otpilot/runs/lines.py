@@ -6,6 +6,7 @@ the general way, alone.
 """
 
 import json
+import re
 import struct
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,11 @@ MISSING: float = struct.unpack("<d", struct.pack("<Q", MISSING_BITS))[0]
 INT64 = np.iinfo(np.int64)
 # A line with this name among its values is an event.
 ALARM = "alarm"
+ALARM_MARK = b'"alarm"'
+# Names that msgspec takes for no field.
+UNFIT = re.compile(r"[\\\"\x00-\x1f]")
+# What msgspec says of a name that the layout lacks; were it to say it otherwise, reading were slower, not wrong.
+UNKNOWN_NAME = "unknown field"
 
 # Row numbers, steps, times, values.
 Part = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
@@ -106,6 +112,7 @@ class _Collector:
     texts: list[TextLine] = field(default_factory=list)
     rows: int = 0
     skipped: int = 0
+    sparse: bool = False
 
 
 def read_table(path: Path) -> MetricTable:
@@ -155,62 +162,64 @@ _learned: dict[tuple[str, ...], tuple[str, ...]] = {}
 
 def _collect(chunk: bytes, names: tuple[str, ...], collector: _Collector) -> tuple[str, ...]:
     """Add one chunk; return the names known now, for the next chunk."""
-    head = _names_of([chunk[: chunk.find(b"\n") + 1 or None]])
-    names = _union(names, _learned.get(head, head))
-    try:
-        records = _layout(names).decoder.decode_lines(chunk)
-        _add_records(records, names, collector)
-    except (msgspec.DecodeError, UnicodeDecodeError, OverflowError):  # the last: a step beyond 64 bits
-        names = _collect_lines(chunk.split(b"\n"), names, collector)
+    head = _names_of([chunk[: chunk.find(b"\n") + 1 or None]]) or ()
+    names = _union(names, _learned.get(head, head)) or names
+    start = 0
+    while start < len(chunk):  # alarms are looked for, because text among the values would stop the fast way
+        alarm = chunk.find(ALARM_MARK, start)
+        line_start = len(chunk) if alarm < 0 else chunk.rfind(b"\n", start, alarm) + 1 or start
+        names = _collect_span(chunk[start:line_start], names, collector)
+        start = len(chunk) if alarm < 0 else chunk.find(b"\n", alarm) + 1 or len(chunk)
+        if line_start < start:
+            _add_loose(chunk[line_start:start], collector)
     if len(_learned) > 64:
         _learned.clear()
     _learned[head] = names
     return names
 
 
-def _collect_lines(lines: Sequence[bytes], names: tuple[str, ...], collector: _Collector) -> tuple[str, ...]:
-    """Add lines one by one: typed where they fit the layout widened by what they hold, else the general way."""
-    names = _union(names, _names_of(lines))
-    layout = _layout(names)
-    records: list[Any] = []
-    for line in lines:
-        if not line.strip():
-            continue
-        try:
-            record = layout.decoder.decode(line)
-            if not INT64.min <= record.step <= INT64.max:
-                raise msgspec.DecodeError
-            records.append(record)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            _add_records(records, names, collector)
-            records = []
-            _add_loose(line, collector)
-    _add_records(records, names, collector)
+def _collect_span(span: bytes, names: tuple[str, ...], collector: _Collector) -> tuple[str, ...]:
+    """Add lines, typed where they fit; around a line that does not, the span is halved until it stands alone."""
+    if collector.sparse:
+        for line in span.split(b"\n"):
+            if line.strip():
+                _add_loose(line, collector)
+        return names
+    try:
+        _add_records(_layout(names).decoder.decode_lines(span), names, collector)
+    except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:  # the last: a step beyond 64 bits
+        more = _union(names, _names_of(span.split(b"\n"))) if UNKNOWN_NAME in str(error) else names
+        collector.sparse = more is None or len(more) > LAYOUT_LIMIT
+        if collector.sparse or (more and more != names):
+            return _collect_span(span, more or names, collector)
+        cut = span.rfind(b"\n", 0, len(span) // 2) + 1 or span.find(b"\n") + 1
+        if not 0 < cut < len(span):
+            if span.strip():
+                _add_loose(span, collector)
+            return names
+        names = _collect_span(span[:cut], names, collector)
+        names = _collect_span(span[cut:], names, collector)
     return names
 
 
-def _names_of(lines: Sequence[bytes]) -> tuple[str, ...]:
-    """Return the names with a number in any of these lines, in order of appearance; none if they are too many."""
+def _names_of(lines: Sequence[bytes]) -> tuple[str, ...] | None:
+    """Return the names with a number in any of these lines, in order of appearance; None if most lines lack most."""
     names: dict[str, None] = {}
     filled = rows = 0
     for line in lines:
         body = _parse(line)
-        if body is None:
-            continue
-        if ALARM in body["values"]:
+        if body is None or ALARM in body["values"]:
             continue
         rows += 1
         for name, value in body["values"].items():
-            if number(value) is not None:
+            if number(value) is not None and not UNFIT.search(name):
                 names[name] = None
                 filled += 1
-        if len(names) > LAYOUT_LIMIT:
-            return ()
-    return tuple(names) if filled >= LAYOUT_FILL * rows * len(names) else ()
+    return tuple(names) if filled >= LAYOUT_FILL * rows * len(names) else None
 
 
-def _union(names: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
-    return names if not more or names == more else tuple(dict.fromkeys((*names, *more)))
+def _union(names: tuple[str, ...], more: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    return None if more is None else names if names == more else tuple(dict.fromkeys((*names, *more)))
 
 
 @lru_cache(maxsize=16)
