@@ -27,7 +27,7 @@ AREAS: tuple[tuple[str, Area], ...] = (
     (r"optimizer\.weight_decay", "optimiser"),
     (r"optimizer\.type", "optimiser"),
     (r"optimizer\.grad_clip_norm", "optimiser"),
-    (r"optimizer\.|policy\.optimizer_|batch_size|.*accum|ema(\.|$)|use_policy_training_preset", "optimiser"),
+    (r"optimizer\.|policy\.optimizer_|batch_size|.*accum|ema(\.|$)", "optimiser"),
     (r"scheduler\.type", "schedule"),
     (r"scheduler|policy\.scheduler|steps$|schedule_horizon", "schedule"),
     (r"seed$", "seed"),

@@ -13,9 +13,10 @@ from otpilot.config.compat import LOSS_ALIASES
 Setting = float | int | str | bool | None
 
 FEATURES = ("ot", "loss_config", "features")
-# A key that says who the run is, where it lies or how often it logs cannot change how well it learns.
+# A key that says who the run is, where it lies or how often it logs cannot change how well it learns; the preset
+# flag shows in the optimiser that is in effect.
 IGNORED = re.compile(
-    r"^(output_dir|job_name|config_path|checkpoint_path|resume|wandb|tracker|num_workers|prefetch_factor|"
+    r"^(output_dir|job_name|use_policy_training_preset|config_path|checkpoint_path|resume|wandb|tracker|num_workers|prefetch_factor|"
     r"persistent_workers|threads|frame_cache_gb|log_freq|save_freq|save_checkpoint.*|eval_freq|eval_steps|env_eval_freq|"
     r"tolerance_s|policy\.(device|push_to_hub|repo_id|private|tags|license)|cudnn_deterministic|_wandb|name|notes|tags)(\.|$)"
     r"|(^|[._])root$|(^|\.)src_root$"
@@ -180,16 +181,16 @@ def _effective_optimiser(body: Mapping[str, Any], flat: dict[str, Setting]) -> d
 
 
 def _flatten(value: Any, place: str, flat: dict[str, Setting]) -> None:
-    if isinstance(value, Mapping):
-        if not value and place:
-            flat[place] = None
-        for key, item in value.items():
-            _flatten(item, f"{place}.{key}" if place else str(key), flat)
-    elif place == ".".join(FEATURES):
+    if place == ".".join(FEATURES) and isinstance(value, Mapping | list | tuple):
         names = [_term_name(term) if isinstance(term, Mapping) else str(i) for i, term in enumerate(_items(value))]
         for index, (name, term) in enumerate(zip(names, _items(value), strict=True)):
             own = name if names.count(name) == 1 else f"{name}#{index}"
             _flatten(term, f"{place}[{own}]", flat)
+    elif isinstance(value, Mapping):
+        if not value and place:
+            flat[place] = None
+        for key, item in value.items():
+            _flatten(item, f"{place}.{key}" if place else str(key), flat)
     elif isinstance(value, list | tuple):
         flat[place] = json.dumps(value, default=str)
     elif isinstance(value, bool | int | float | str) or value is None:

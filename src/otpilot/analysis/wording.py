@@ -30,7 +30,8 @@ def describe(finding: Finding, lang: Lang) -> str:
     if finding.window is not None:
         first, last = finding.window
         parts.append(f"(steps {first:,} to {last:,})" if lang == "en" else f"（第 {first}–{last} 步）")
-    limits = [f"{limit.name} {short(limit.value)}: {origin(limit, lang)}" for limit in finding.thresholds]
+    colon = ": " if lang == "en" else "："
+    limits = [f"{limit.name} {short(limit.value)}{colon}{origin(limit, lang)}" for limit in finding.thresholds]
     if limits:
         parts.append(f"[{'; '.join(limits)}]" if lang == "en" else f"［{'；'.join(limits)}］")
     return (" " if lang == "en" else "").join(parts)
