@@ -248,6 +248,7 @@ def demo(
             help="source-only, target-only, co-training, 'co-training + OT'; may be repeated. Default: 3 of them."
         ),
     ] = None,
+    policy: Annotated[str, typer.Option(help="act or diffusion (which takes longer).")] = "act",
 ) -> None:
     """See a policy cross from one domain to another: record, pair, train three ways, evaluate, report."""
     prepare_process()
@@ -255,7 +256,7 @@ def demo(
     from otpilot.demo.settings import DEFAULT_METHODS
 
     chosen = tuple(method) if method else DEFAULT_METHODS
-    run_demo(out, console=console, steps=steps, seed=seed, episodes=episodes, methods=chosen)
+    run_demo(out, console=console, steps=steps, seed=seed, episodes=episodes, methods=chosen, policy=policy)
 
 
 app.add_typer(config_commands.app, name="config")

@@ -10,7 +10,7 @@ from otpilot.errors import ConfigError, closest
 
 SOURCE_EPISODES = 300
 TARGET_EPISODES = 20
-DEFAULT_STEPS = 400
+DEFAULT_STEPS = {"act": 400, "diffusion": 1500}
 WINDOW_SIZE, SHARPNESS, TOPK = 2, 1.0, 20  # how pairs are drawn
 CELLS = ("source=source:full", "target_id=target:left", "target_ood=target:right")
 
@@ -20,6 +20,34 @@ METHODS: Mapping[str, str] = {
     "co-training": "trained on both, lambda_ot = 0",
     "co-training + OT": "trained on both, with the transport loss on matched pairs",
 }
+# Sizes that learn the tabletop on a CPU; both from scratch, because no pretrained backbone is downloaded.
+POLICIES: Mapping[str, Mapping[str, Any]] = {
+    "act": {
+        "chunk_size": 16,
+        "n_action_steps": 16,
+        "pretrained_backbone_weights": None,
+        "dim_model": 128,
+        "n_heads": 4,
+        "dim_feedforward": 512,
+        "n_encoder_layers": 2,
+        "use_vae": False,
+        "dropout": 0.0,
+    },
+    "diffusion": {
+        "n_obs_steps": 2,
+        "horizon": 16,
+        "n_action_steps": 8,
+        "pretrained_backbone_weights": None,
+        "use_group_norm": True,
+        "use_separate_rgb_encoder_per_camera": False,
+        "crop_shape": None,
+        "down_dims": [64, 128, 256],
+        "diffusion_step_embed_dim": 64,
+        "noise_scheduler_type": "DDIM",
+        "num_inference_steps": 10,
+    },
+}
+EMA_DECAY: Mapping[str, float | None] = {"act": None, "diffusion": 0.995}
 DEFAULT_METHODS = ("source-only", "co-training", "co-training + OT")
 
 
@@ -79,27 +107,27 @@ def check_methods(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in METHODS if name in names)
 
 
+def check_policy(name: str) -> str:
+    """Return the policy type.
+
+    Raises:
+        ConfigError: If the demo has no sizes for it.
+    """
+    if name not in POLICIES:
+        raise ConfigError(
+            f"The demo knows no policy {name!r}; allowed: {', '.join(POLICIES)}.{closest(name, POLICIES)}"
+        )
+    return name
+
+
 def method_config(
-    method: str, paths: DemoPaths, *, steps: int, seed: int, episodes: int, threads: int
+    method: str, paths: DemoPaths, *, steps: int, seed: int, episodes: int, threads: int, policy: str = "act"
 ) -> dict[str, Any]:
     """Return the training config of a method; all differ only in the data they see and the weight of the transport."""
     rate = 3e-4
     config: dict[str, Any] = {
         "dataset": {"repo_id": "otpilot/demo_target", "root": str(paths.target), "use_imagenet_stats": False},
-        "policy": {
-            "type": "act",
-            "device": "cpu",
-            "push_to_hub": False,
-            "chunk_size": 16,
-            "n_action_steps": 16,
-            "pretrained_backbone_weights": None,
-            "dim_model": 128,
-            "n_heads": 4,
-            "dim_feedforward": 512,
-            "n_encoder_layers": 2,
-            "use_vae": False,
-            "dropout": 0.0,
-        },
+        "policy": {"type": policy, "device": "cpu", "push_to_hub": False, **POLICIES[policy]},
         "use_policy_training_preset": False,
         "optimizer": {"type": "adamw", "lr": rate, "weight_decay": 1e-4, "grad_clip_norm": 10.0},
         "scheduler": {
@@ -121,6 +149,7 @@ def method_config(
         "save_freq": 0,
         "seed": seed,
         "threads": threads,
+        "ema_decay": EMA_DECAY[policy],
     }
     if method == "source-only":
         config["dataset"] |= {"repo_id": "otpilot/demo_source", "root": str(paths.source)}
