@@ -12,6 +12,7 @@ from otpilot.report.analysis import rows
 from otpilot.report.analysis.digits import figure, padded, percent, signed
 from otpilot.report.analysis.words import Lang, word
 from otpilot.report.markdown import escape_markdown
+from otpilot.runs.metric_names import Direction
 
 _UNSAFE_IN_LINK = str.maketrans({"(": "%28", ")": "%29", " ": "%20", "<": "%3C", ">": "%3E", "\n": "", "\r": ""})
 
@@ -142,27 +143,32 @@ def _drift(found: Stability) -> str:
     )
 
 
-def comparison_lines(comparison: Comparison, lang: Lang) -> Iterator[str]:
-    """Return a comparison in seed report 002's form: the score, the last and the best value of each run."""
-    direction = "max over run" if comparison.direction == "max" else "min over run"
-    score = f"mean of the last {max((pair.evaluations for pair in comparison.pairs), default=0)} at equal step"
+def comparison_lines(comparisons: Sequence[Comparison], lang: Lang) -> Iterator[str]:
+    """Return comparisons on one metric in seed report 002's form: score, last and best value of each run."""
+    first = comparisons[0]
+    pairs = [pair for found in comparisons for pair in found.pairs]
+    count = max((pair.evaluations for pair in pairs), default=0)
     if lang == "zh":
-        direction = "全程最大" if comparison.direction == "max" else "全程最小"
-        score = f"相同步数下最后 {max((pair.evaluations for pair in comparison.pairs), default=0)} 次评估均值"
-    last, best = word("last", lang), word("best", lang)
-    yield f"- {escape_markdown(comparison.metric)} ({score}):"
-    yield from _pairs(comparison, lang, lambda pair: pair.score)
-    yield f"- {escape_markdown(comparison.metric)} ({last}):"
-    yield from _pairs(comparison, lang, lambda pair: pair.last)
-    yield f"- {best} ({direction}):"
-    for pair in comparison.pairs:
-        yield f"  - {_best(pair, comparison, lang)}"
+        direction = "全程最大" if first.direction == "max" else "全程最小"
+        score = f"相同步数下最后 {count} 次评估均值"
+    else:
+        direction = "max over run" if first.direction == "max" else "min over run"
+        score = f"mean of the last {count} at equal step"
+    metric = escape_markdown(first.metric)
+    yield f"- {metric} ({score}):"
+    yield from _by_run(pairs, lang, lambda pair: pair.score)
+    yield f"- {metric} ({word('last', lang)}):"
+    yield from _by_run(pairs, lang, lambda pair: pair.last)
+    yield f"- {word('best', lang)} ({direction}):"
+    for run in dict.fromkeys(pair.run for pair in pairs):
+        yield f"  - {_best([pair for pair in pairs if pair.run == run], first.direction, lang)}"
 
 
-def _pairs(comparison: Comparison, lang: Lang, read: Callable[[PairComparison], Difference | None]) -> Iterator[str]:
-    for run in dict.fromkeys(pair.run for pair in comparison.pairs):
-        mine = [(pair, read(pair)) for pair in comparison.pairs if pair.run == run]
-        found: list[tuple[PairComparison, Difference]] = [(pair, item) for pair, item in mine if item is not None]
+def _by_run(
+    pairs: Sequence[PairComparison], lang: Lang, read: Callable[[PairComparison], Difference | None]
+) -> Iterator[str]:
+    for run in dict.fromkeys(pair.run for pair in pairs):
+        found = [(pair, item) for pair in pairs if pair.run == run and (item := read(pair)) is not None]
         if not found:
             yield f"  - {escape_markdown(run)}: -"
             continue
@@ -174,22 +180,27 @@ def _pairs(comparison: Comparison, lang: Lang, read: Callable[[PairComparison], 
         yield f"  - {escape_markdown(run)}: {padded(found[0][1].ours)} {baselines}"
 
 
-def _best(pair: PairComparison, comparison: Comparison, lang: Lang) -> str:
-    """Return our best beside the baseline's last value, as seed report 002 compares them."""
-    name, best = escape_markdown(pair.run), word("best", lang)
-    found = pair.best_to_last or pair.best
-    if found is None:
+def _best(pairs: Sequence[PairComparison], direction: Direction, lang: Lang) -> str:
+    """Return a run's best beside the baselines' last values, as seed report 002 compares them."""
+    name, best = escape_markdown(pairs[0].run), word("best", lang)
+    found = [(pair.baseline, item) for pair in pairs if (item := pair.best_to_last or pair.best) is not None]
+    if not found:
         return f"{name} {best} -"
-    ours, theirs = found.ours, found.baseline
-    better = ours > theirs if comparison.direction == "max" else ours < theirs
+    ours, step = found[0][1].ours, found[0][1].step
+    texts = (_relation(baseline, item, direction, lang) for baseline, item in found)
     if lang == "zh":
-        relation = "与之相同" if ours == theirs else f"{'优于' if better else '差于'} {escape_markdown(pair.baseline)}"
-        return f"{name} 最优 {padded(ours)}（{relation} {signed(found.percent)}），第 {found.step} 步"
-    relation = "the same as" if ours == theirs else f"{'better' if better else 'worse'} than"
-    return (
-        f"{name} best {padded(ours)} ({relation} {escape_markdown(pair.baseline)} by {signed(found.percent)}) "
-        f"at step ~{found.step}"
-    )
+        return f"{name} 最优 {padded(ours)}（{'，'.join(texts)}），第 {step} 步"
+    return f"{name} best {padded(ours)} ({', '.join(texts)}) at step ~{step}"
+
+
+def _relation(baseline: str, item: Difference, direction: Direction, lang: Lang) -> str:
+    name = escape_markdown(baseline)
+    if item.ours == item.baseline:
+        return f"与 {name} 相同" if lang == "zh" else f"the same as {name}"
+    better = item.ours > item.baseline if direction == "max" else item.ours < item.baseline
+    if lang == "zh":
+        return f"{'优于' if better else '差于'} {name} {signed(item.percent)}"
+    return f"{'better' if better else 'worse'} than {name} by {signed(item.percent)}"
 
 
 def postmortem_run_lines(run: RunReport, *, metric: str | None, baseline: bool, lang: Lang) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from otpilot.analysis import wording
+from otpilot.analysis.compare import Comparison
 from otpilot.analysis.postmortem import PostMortem, SingleChange
 from otpilot.analysis.result import Analysis, RunReport
 from otpilot.errors import OtpilotError
@@ -133,11 +134,10 @@ def _all_sections(analysis: Analysis, lang: Lang, charts: Sequence[str], *, fres
         if run.shared:
             yield f"{word('summary', lang)}: {escape_markdown(run.id)}", list(blocks.summary_lines(run))
     yield word("diagnosis", lang), _diagnosis(analysis, lang)
-    for found in analysis.comparisons:
-        names = escape_markdown(" & ".join(found.runs))
-        basis = escape_markdown(wording.verdict_basis(found.verdict, lang))
-        verdict = f"- {says(word('verdict', lang), f'**{wording.verdict_word(found.verdict, lang)}** {basis}', lang)}"
-        lines = [*blocks.comparison_lines(found, lang), verdict, *blocks.note_lines(found.notes)]
+    for metric in dict.fromkeys(found.metric for found in analysis.comparisons):
+        comparisons = [found for found in analysis.comparisons if found.metric == metric]
+        names = " & ".join(dict.fromkeys(escape_markdown(run) for found in comparisons for run in found.runs))
+        lines = [*blocks.comparison_lines(comparisons, lang), *_verdicts(analysis, comparisons, lang)]
         yield says(word("comparison", lang), names, lang), lines
     if analysis.postmortems:
         yield word("postmortem", lang), list(_postmortems(analysis, lang))
@@ -147,6 +147,16 @@ def _all_sections(analysis: Analysis, lang: Lang, charts: Sequence[str], *, fres
     notes = [*analysis.notes, *(f"{run.name}: {note}" for run in analysis.runs for note in run.notes)]
     if notes:
         yield word("notes", lang), list(blocks.note_lines(notes))
+
+
+def _verdicts(analysis: Analysis, comparisons: Sequence[Comparison], lang: Lang) -> Iterator[str]:
+    called = rows.labels(analysis)
+    yield f"- {says(word('verdict', lang), '', lang).rstrip()}"
+    for found in comparisons:
+        ours, theirs = (escape_markdown(side) for side in rows.comparison_title(found, called))
+        basis = escape_markdown(wording.verdict_basis(found.verdict, lang))
+        yield f"  - {ours} {word('vs', lang)} {theirs}: **{wording.verdict_word(found.verdict, lang)}** {basis}"
+    yield from blocks.note_lines(list(dict.fromkeys(note for found in comparisons for note in found.notes)))
 
 
 def _configs(analysis: Analysis, lang: Lang) -> list[str]:
