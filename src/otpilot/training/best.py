@@ -74,4 +74,5 @@ class BestSoFar:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
-        self.best, self.best_step, self.without = state["best"], state["best_step"], int(state["without"])
+        self.best, self.best_step = state["best"], state["best_step"]
+        self.without = 0 if int(state["without"]) >= self.patience else int(state["without"])  # resumed on purpose
