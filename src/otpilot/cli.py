@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from otpilot.cli_analysis import app as analysis_app
+from otpilot.commands import analysis as analysis_commands
 from otpilot.commands import config as config_commands
 from otpilot.commands import recipes as recipes_commands
 from otpilot.commands.process import prepare_process
@@ -62,8 +62,6 @@ def train(context: typer.Context) -> None:
     if outcome.status == "killed":
         raise typer.Exit(143 if outcome.reason.startswith("SIGTERM") else 130)  # as shells tell of signals
 
-
-app.add_typer(analysis_app)  # analyze, compare, postmortem, watch
 
 pair_app = typer.Typer(help="Align two datasets and store which frames match; inspect what was stored.")
 app.add_typer(pair_app, name="pair")
@@ -259,6 +257,7 @@ def demo(
     run_demo(out, console=console, steps=steps, seed=seed, episodes=episodes, methods=chosen, policy=policy)
 
 
+app.add_typer(analysis_commands.app)  # analyze, compare, postmortem, watch
 app.add_typer(config_commands.app, name="config")
 app.add_typer(recipes_commands.app, name="recipes")
 

@@ -1,5 +1,7 @@
 """A headless Chromium, driven through the DevTools protocol."""
 
+# ruff: noqa: E501 - scripts for the page and tables of figures
+
 import json
 import os
 import signal

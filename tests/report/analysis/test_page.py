@@ -1,5 +1,7 @@
 """The HTML page in a real browser: it draws, answers to the pointer, asks for nothing, and no name breaks out."""
 
+# ruff: noqa: E501 - scripts for the page and tables of figures
+
 import dataclasses
 import math
 import re

@@ -4,6 +4,8 @@ The expected lines are those of tests/data/reports (origin in its README). Curve
 statistics: digits beyond the printed ones are searched for, so that differences and percentages come out, too.
 """
 
+# ruff: noqa: E501 - scripts for the page and tables of figures
+
 import calendar
 import time
 from pathlib import Path

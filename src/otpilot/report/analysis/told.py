@@ -47,7 +47,7 @@ def ranked(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def tags(findings: Iterable[Finding], lang: Lang) -> list[Told]:
-    """Return what the table of runs shows: each tag once, the worst first; that only a loss exists is told elsewhere."""
+    """Return what the table of runs shows: each tag once, the worst first, and not that only a loss exists."""
     told = (tell(finding, lang) for finding in ranked(findings) if finding.tag != "loss_only")
     kept: dict[str, Told] = {}
     for one in told:
