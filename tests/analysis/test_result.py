@@ -159,3 +159,10 @@ def test_thinning_keeps_the_ends_and_the_extremes(values, points):
 def test_success_and_losses_are_drawn_first():
     names = ["train/x", "train/ot_energy", "train/lr", "train/loss", EVAL, RATE]
     assert drawing_order(names) == [RATE, "train/loss", EVAL, "train/lr", "train/ot_energy", "train/x"]
+
+
+def test_only_an_evaluation_can_rank():
+    found = analyze(runs(2), baselines=["r0"], metric="offline_eval/avg_l1")
+    assert found.comparisons[0].metric == EVAL
+    with pytest.raises(RunError, match="cannot be ranked by 'train/loss'; allowed: eval/offline_eval/avg_l1"):
+        analyze(runs(2), metric="train/loss")

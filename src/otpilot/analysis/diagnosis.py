@@ -61,7 +61,7 @@ def diagnose_view(view: RunView, *, baseline: RunView | None = None) -> tuple[Fi
     # Values near the ends of the floating-point range overflow; rules compare, and a NaN fires none of them.
     with np.errstate(all="ignore"):
         if view.history.curves or not view.history.summary:
-            found = [finding for rule in RULES.values() if (finding := rule(view)) is not None]
+            found = [finding for rule in RULES.values() if (finding := view.once(rule)) is not None]
         else:
             found = list(summary_findings(view.history, view.limits))
         against = None if baseline is None else underfitting_after_optimiser_change(view, baseline)

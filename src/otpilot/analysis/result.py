@@ -9,15 +9,15 @@ from otpilot.analysis.diagnosis import diagnose_view, sort_findings
 from otpilot.analysis.findings import Finding
 from otpilot.analysis.postmortem import PostMortem, explain
 from otpilot.analysis.rules_baseline import underfitting
-from otpilot.analysis.scorecard import ScoreCard, score_card, summary_statistics
+from otpilot.analysis.scorecard import ScoreCard, ranks, score_card, summary_statistics
 from otpilot.analysis.settings import KeySettings, Setting, comparable, key_settings
 from otpilot.analysis.statistics import MetricStatistics, Stability, rows_statistics, shared_rows, stability
 from otpilot.analysis.thinning import drawing_order, thin
 from otpilot.analysis.thresholds import Thresholds
-from otpilot.analysis.view import EVALUATION_LOSSES, RunView
+from otpilot.analysis.view import EVALUATION_LOSSES, SUCCESS_MEAN, RunView
 from otpilot.errors import RunError, closest
 from otpilot.runs.history import Curve, Event, RunHistory, State
-from otpilot.runs.metric_names import metric_info
+from otpilot.runs.metric_names import canonical, metric_info
 
 CURVE_POINTS = 2000
 ALL_POINTS = 800_000  # 20 runs of 20 metrics; with more of either, all curves are thinned further
@@ -105,9 +105,10 @@ def analyze(
         points: Points kept of each curve for drawing; fewer where there are many runs.
 
     Raises:
-        RunError: If a baseline is not among the runs.
+        RunError: If a baseline is not among the runs, or `metric` is no evaluation.
     """
     limits = thresholds or Thresholds()
+    metric = None if metric is None else _ranking_metric(metric)
     reports: list[RunReport] = []
     cards: list[ScoreCard] = []
     for history in histories:
@@ -224,6 +225,17 @@ def _regressed(card: ScoreCard, base: ScoreCard, limits: Thresholds) -> bool:
         return False
     worse = -found.percent if metric_info(metrics[0]).direction == "max" else found.percent
     return worse >= 100 * limits.regression
+
+
+def _ranking_metric(metric: str) -> str:
+    name = canonical(metric)
+    if not ranks(name):
+        allowed = [*EVALUATION_LOSSES, SUCCESS_MEAN]
+        raise RunError(
+            f"Runs cannot be ranked by {metric!r}; allowed: {', '.join(allowed)}, sim/success_<cell>."
+            f"{closest(name, allowed)}"
+        )
+    return name
 
 
 def _resolve(baselines: Sequence[str], reports: Sequence[RunReport]) -> frozenset[str]:

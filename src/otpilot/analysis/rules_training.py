@@ -44,7 +44,7 @@ def converging(view: RunView) -> Finding | None:
     limits = view.limits
     name = view.first_of(TRAINING_LOSSES, at_least=int(limits.min_points))
     whole = None if name is None else view.window(name)
-    if name is None or whole is None or view.diverged:
+    if name is None or whole is None or view.once(diverged) is not None:
         return None
     early = whole.between(-1, limits.converging_steps)
     if len(early) < limits.min_points:
@@ -73,7 +73,7 @@ def plateau(view: RunView) -> Finding | None:
     limits = view.limits
     name = view.progress
     whole = None if name is None else view.window(name, at_least=int(limits.plateau_points))
-    if name is None or whole is None or view.diverged:
+    if name is None or whole is None or view.once(diverged) is not None:
         return None
     first, last = whole.span
     spacing = (last - first) / max(1, len(whole) - 1)

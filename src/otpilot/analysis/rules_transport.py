@@ -69,7 +69,7 @@ def mass_collapsing(view: RunView) -> Finding | None:
 
 
 def off_diagonal(view: RunView) -> Finding | None:
-    """Say that less than half of the transported mass lies on the paired rows."""
+    """Say that under half of the transported mass lies on the paired rows; information while evaluation improves."""
     if not view.transport_on:
         return None
     mass = view.tail(MASS)
@@ -83,7 +83,7 @@ def off_diagonal(view: RunView) -> Finding | None:
         return None
     return Finding(
         tag="off_diagonal",
-        severity="warning",
+        severity="info" if view.evaluation == "improving" else "warning",
         metric=metric,
         window=window.span,
         evidence={"share": window.level, "mass": None if mass is None else mass.level, "evaluation": view.evaluation},

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from otpilot.analysis.rules_training import diverged
 from otpilot.analysis.settings import KeySettings, Setting, comparable, key_settings, preset_in_effect
-from otpilot.analysis.statistics import Endpoint, MetricStatistics, curve_statistics
+from otpilot.analysis.statistics import Endpoint, MetricStatistics, Stability, Tail, curve_statistics
 from otpilot.analysis.view import COST, EVALUATION_LOSSES, RunView, is_success
 from otpilot.runs.history import Curve, RunHistory
 
@@ -60,7 +61,7 @@ def score_card(view: RunView, statistics: Mapping[str, MetricStatistics]) -> Sco
         evaluations={name: curve.ordered() for name, curve in history.curves.items() if ranks(name)},
         endpoints={name: found.endpoint for name, found in statistics.items() if ranks(name)},
         jitters={name: value for name, value in jitters.items() if value is not None},
-        diverged=view.diverged,
+        diverged=view.once(diverged) is not None,
     )
 
 
@@ -73,8 +74,6 @@ def card_of(view: RunView) -> ScoreCard:
 
 def summary_statistics(history: RunHistory, *, skip: Mapping[str, object]) -> dict[str, MetricStatistics]:
     """Return the statistics of metrics that came without a curve: end points only."""
-    from otpilot.analysis.statistics import Stability, Tail
-
     found = {}
     for name, figures in history.summary.items():
         if name in skip:

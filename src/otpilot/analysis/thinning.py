@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from otpilot.analysis.view import COST, PROGRESS, is_success
 from otpilot.runs.history import Curve
@@ -20,20 +21,38 @@ def thin(curve: Curve, points: int) -> Curve:
     if len(curve.values) <= points:
         return curve
     finite = np.isfinite(curve.values)
-    good = np.flatnonzero(finite)
-    gaps = np.flatnonzero(~finite & np.append(True, finite[:-1]))[:points]
-    if len(good) > points:
-        values = curve.values[good]
-        inner = values[1:-1]
-        size = -(-len(inner) // ((points - 2) // 2))
-        padded = np.append(inner, np.full(-len(inner) % size, inner[-1])).reshape(-1, size)
-        starts = 1 + size * np.arange(len(padded))
-        lows, highs = starts + padded.argmin(axis=1), starts + padded.argmax(axis=1)
-        kept = np.unique(np.concatenate(([0, len(good) - 1], lows, highs)))
-        good = good[np.minimum(kept, len(good) - 1)]
-    rows = np.union1d(good, gaps)
+    if finite.all():
+        rows = _extremes(curve.values, points)
+    else:
+        good = np.flatnonzero(finite)
+        gaps = np.flatnonzero(~finite & np.append(True, finite[:-1]))[:points]
+        rows = np.union1d(good[_extremes(curve.values[good], points)], gaps)
     times = None if curve.times is None else curve.times[rows]
-    return Curve(name=curve.name, steps=curve.steps[rows].copy(), values=curve.values[rows].copy(), times=times)
+    return Curve(name=curve.name, steps=curve.steps[rows], values=curve.values[rows], times=times)
+
+
+def _extremes(values: NDArray[np.float64], points: int) -> NDArray[np.int64]:
+    """Return the places of the first, the last, and the lowest and highest of each of equal stretches, ascending."""
+    n = len(values)
+    if n <= points:
+        return np.arange(n)
+    stretches = (points - 2) // 2
+    size = -(-n // stretches)
+    whole = n // size
+    blocks = values[: whole * size].reshape(whole, size)
+    starts = size * np.arange(whole)
+    low, high = starts + blocks.argmin(axis=1), starts + blocks.argmax(axis=1)
+    places = np.empty(2 * whole + 4, dtype=np.int64)
+    places[0], places[-1] = 0, n - 1
+    np.minimum(low, high, out=places[1:-3:2])
+    np.maximum(low, high, out=places[2:-2:2])
+    rest = values[whole * size :]
+    ends = (
+        sorted((whole * size + int(rest.argmin()), whole * size + int(rest.argmax()))) if len(rest) else [n - 1, n - 1]
+    )
+    places[-3:-1] = ends
+    kept: NDArray[np.int64] = places[np.append(True, places[1:] > places[:-1])]
+    return kept
 
 
 def drawing_order(names: Iterable[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """A run as the rules see it: curves by ascending step, finite rows only, levels and falls over windows of steps."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal
@@ -8,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from otpilot.analysis.findings import Finding
 from otpilot.analysis.settings import KeySettings, key_settings
 from otpilot.analysis.statistics import FiniteRows, finite_rows, median, tail_points
 from otpilot.analysis.thresholds import Thresholds
@@ -69,6 +71,13 @@ class RunView:
         self.limits = thresholds
         self._rows: dict[str, FiniteRows | None] = {}
         self._curves: dict[str, Curve | None] = {}
+        self._answers: dict[Callable[[RunView], Finding | None], Finding | None] = {}
+
+    def once(self, rule: Callable[["RunView"], Finding | None]) -> Finding | None:
+        """Return what a rule says; it is asked the first time only, because other rules want to know too."""
+        if rule not in self._answers:
+            self._answers[rule] = rule(self)
+        return self._answers[rule]
 
     @cached_property
     def settings(self) -> KeySettings:
@@ -130,13 +139,6 @@ class RunView:
     def costs(self) -> tuple[str, ...]:
         """The logged terms of the transport cost."""
         return tuple(name for name in self.history.curves if name.startswith(COST))
-
-    @cached_property
-    def diverged(self) -> bool:
-        """Whether a training loss ends in NaN, infinity or an explosion, or the run says so itself."""
-        from otpilot.analysis.rules_training import diverged
-
-        return diverged(self) is not None
 
     @cached_property
     def transport_on(self) -> bool:
