@@ -80,13 +80,13 @@ for run in json.load(sys.stdin):
 """
 
 
-def write_wandb_offline(folder, runs, *, exit_code=0):
+def write_wandb_offline(folder, runs, *, exit_codes=()):
     """Let wandb itself write the runs, in a process of its own."""
     bodies = [
         {
             "id": f"id{index}", "name": run.name, "group": run.group, "tags": run.tags, "config": run.config,
             "rows": [(step, {FORK.get(k, k): v for k, v in values.items()}) for step, values in run.rows()],
-            "exit_code": exit_code,
+            "exit_code": exit_codes[index] if exit_codes else 0,
         }
         for index, run in enumerate(runs)
     ]  # fmt: skip
