@@ -1,6 +1,10 @@
 import torch
 
+from otpilot.config.schema import load_config
+from otpilot.runs.paths import RunPaths
+from otpilot.runs.reader import read_metrics
 from otpilot.training.noise import RowNoise
+from otpilot.training.trainer import train
 
 
 def batch():
@@ -51,3 +55,26 @@ def test_only_what_is_asked_for_is_drawn():
     one = RowNoise(action_std=1.0)(batch())
     assert not one["observation.state"].any()
     assert one["action"][:, :3].all()
+
+
+def test_noise_and_discrete_losses_reach_training_and_resume_to_the_bit(load, world, tmp_path):
+    settings = {
+        "save_checkpoint": True,
+        "state_noise_std": 0.1,
+        "action_noise_std": 0.05,
+        "discrete_actions": {"discrete_dims": [2], "class_balance": True, "label_smoothing": 0.1, "focal_gamma": 1.0},
+    }
+    plain, whole = load("plain"), load("whole", **settings)
+    train(plain)
+    train(whole)
+    assert losses(plain)[0] != losses(whole)[0]
+    half = load("half", **{**settings, "steps": 2})
+    train(half)
+    saved = half.output_dir / "checkpoints" / "last" / "pretrained_model" / "train_config.json"
+    train(load_config(["--resume=true", f"--config_path={saved}", "--steps=4"]).config)
+    assert losses(half) == losses(whole)
+
+
+def losses(config):
+    records = read_metrics(RunPaths(config.output_dir).metrics).records
+    return [(r.values["loss"], r.values.get("discrete_correction")) for r in records if r.kind == "train"]

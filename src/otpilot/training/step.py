@@ -15,6 +15,8 @@ from otpilot.data.mixing import RowMap
 from otpilot.errors import ConfigError, closest
 from otpilot.policies.cloning import cloning_rows, masks_padding
 from otpilot.policies.features import ALL_IMAGES, FeatureTap, make_tap
+from otpilot.training.discrete import DiscreteActions
+from otpilot.training.noise import RowNoise
 from otpilot.transport.cost import Features
 from otpilot.transport.loss import TransportLoss, TransportResult
 from otpilot.transport.schedule import value_at, warmup_factor
@@ -56,11 +58,15 @@ class CoTrainingLoss:
 
     Attributes:
         model: What is called for the forward pass: the policy's own, or what wraps it on several processes.
+        noise: Added to the rows that are cloned while the policy trains; the transport's labels are without it.
+        discrete: What the cloning loss does differently on discrete action dimensions while the policy trains.
     """
 
     def __init__(self, policy: PreTrainedPolicy, ot: OTConfig, *, horizon: int) -> None:
         self.policy = policy
         self.model: Callable[[dict[str, Any]], tuple[Tensor, Mapping[str, Any] | None]] = policy.forward
+        self.noise = RowNoise()
+        self.discrete: DiscreteActions | None = None
         self.ot = ot
         self.horizon = horizon
         self.active = ot.enable and ot.method != "none" and ot.lambda_ot != 0
@@ -134,8 +140,16 @@ class CoTrainingLoss:
         """Return the cloning loss of a batch and what the policy tells of it."""
         if rows.cloning < len(rows.is_source) and not masks_padding(self.policy):
             batch = cloning_rows(batch, rows.cloning)
-        loss, info = self.model(dict(batch))
-        return loss, info
+        if not self.policy.training:
+            return self.model(dict(batch))
+        noisy = self.noise(batch)
+        if self.discrete is None:
+            return self.model(noisy)
+        is_source = rows.is_source[: len(noisy["action"])]
+        with self.discrete:
+            loss, info = self.model(self.discrete.shifted(noisy, is_source))
+        correction = self.discrete.correction(noisy, is_source)
+        return loss + correction, {**(info or {}), "discrete_correction": correction.detach()}
 
     def encode(self, batch: Mapping[str, Any], rows: RowMap) -> Encoded:
         """Return the cloning loss of a batch and the features of its matched rows, of one pass over all rows."""

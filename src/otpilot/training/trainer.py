@@ -25,6 +25,7 @@ from otpilot.runs.writer import RunWriter
 from otpilot.training import checkpoint
 from otpilot.training.artifacts import save_evaluation_films, save_plan
 from otpilot.training.best import BestSoFar
+from otpilot.training.discrete import make_discrete
 from otpilot.training.ema import WeightAverage
 from otpilot.training.envs import check_environment, closed_loop
 from otpilot.training.evaluate import HeldOut
@@ -33,6 +34,7 @@ from otpilot.training.guard import Guard, Verdict
 from otpilot.training.inputs import InputPipeline
 from otpilot.training.interrupts import Interrupted, Interrupts
 from otpilot.training.metrics import Window
+from otpilot.training.noise import RowNoise
 from otpilot.training.parts import Parts, build_parts, make_accelerator, make_source_preprocessor
 from otpilot.training.process import fuse, keep_freed_memory, set_threads
 from otpilot.training.step import CoTrainingLoss, StepLoss
@@ -360,6 +362,9 @@ def _assemble(config: TrainConfig, accelerator: Accelerator, progress: Progress)
     fuse(parts.optimizer)
     average = WeightAverage(parts.policy, config.ema_decay) if config.ema_decay is not None else None
     loss = CoTrainingLoss(parts.policy, config.ot, horizon=config.horizon)
+    loss.noise = RowNoise.of(config)
+    inputs = InputPipeline(accelerator.device, parts.preprocessor, source_preprocessor)
+    loss.discrete = make_discrete(parts.policy, config.discrete_actions, domains, inputs)
     loss.check_labels(stream[0].rows)  # and every kind of row can be read
     if accelerator.is_main_process:
         check_environment(config)
@@ -370,7 +375,7 @@ def _assemble(config: TrainConfig, accelerator: Accelerator, progress: Progress)
         held_out=HeldOut(domains, batch_size=config.batch_size, max_samples=config.max_eval_samples),
         parts=parts,
         weights=checkpoint.Weights(trained=parts.policy, average=average, use_average=config.eval_use_ema),
-        inputs=InputPipeline(accelerator.device, parts.preprocessor, source_preprocessor),
+        inputs=inputs,
         loss=loss,
         spread=None,
         accelerator=accelerator,
