@@ -74,9 +74,9 @@ class Outputs:
         if self.md is not None:
             from otpilot.report.analysis.markdown import write_markdown
 
-            if self.overwrite and not self.append:
-                self.md.unlink(missing_ok=True)
-            write_markdown(analysis, self.md, lang=self.lang, append=self.append, note=self.note)
+            write_markdown(
+                analysis, self.md, lang=self.lang, append=self.append, overwrite=self.overwrite, note=self.note
+            )
             console.print(f"Markdown -> {self.md}", markup=False, soft_wrap=True)
         if self.html is not None:
             from otpilot.report.analysis.html import write_html

@@ -28,18 +28,25 @@ RULE = "\n\n\n---\n\n"
 type Section = tuple[str, list[str]]
 
 
-def write_markdown(analysis: Analysis, path: Path, *, lang: Lang = "en", append: bool = False, note: str = "") -> None:
+def write_markdown(
+    analysis: Analysis,
+    path: Path,
+    *,
+    lang: Lang = "en",
+    append: bool = False,
+    overwrite: bool = False,
+    note: str = "",
+) -> None:
     """Write the report to `path`, or append it there as a dated update; curves lie in `<stem>_files` beside it.
 
-    What the file held before stays, byte for byte, whatever happens.
+    With `append`, what the file held before stays, byte for byte, whatever happens.
 
     Raises:
-        OtpilotError: The file exists and `append` is off.
+        OtpilotError: The file exists, and neither `append` nor `overwrite` is set.
         OSError: The folder is missing or not writable.
     """
-    if path.exists() and not append:
+    if path.exists() and not append and not overwrite:
         raise OtpilotError(f"{path} exists already; give another --md, or --append to add a dated update to it.")
-    fresh = not path.exists() or path.stat().st_size == 0
     folder = path.parent / f"{path.stem}_files"
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(analysis.generated))
     charts = {f"{stamp}-{name}": body for name, body in charts_of(analysis, lang).items()}
@@ -48,15 +55,12 @@ def write_markdown(analysis: Analysis, path: Path, *, lang: Lang = "en", append:
     for name, body in charts.items():
         write_atomically(folder / name, body)
     links = [f"{quote(folder.name)}/{quote(name)}" for name in charts]
-    if fresh and not append:
-        write_atomically(path, render_report(analysis, lang=lang, charts=links, note=note).encode("utf-8", "replace"))
-        return
-    text = (
-        render_report(analysis, lang=lang, charts=links, note=note)
-        if fresh
-        else (RULE + render_update(analysis, lang=lang, charts=links, note=note))
-    )
-    append_atomically(path, text.encode("utf-8", "replace"))
+    if append and path.exists() and path.stat().st_size > 0:
+        update = RULE + render_update(analysis, lang=lang, charts=links, note=note)
+        append_atomically(path, update.encode("utf-8", "replace"))
+    else:
+        report = render_report(analysis, lang=lang, charts=links, note=note)
+        write_atomically(path, report.encode("utf-8", "replace"))
 
 
 def render_report(analysis: Analysis, *, lang: Lang, charts: Sequence[str] = (), note: str = "") -> str:
