@@ -1,0 +1,114 @@
+"""The space that random, grid and optuna search: one documented table, within the limits of config/bounds.py.
+
+| knob | range | scale | source |
+|---|---|---|---|
+| weight | lambda_ot 0.01 to 0.5, or target_grad_share 0.02 to 0.3 where it is automatic | log | seeds; transport.md |
+| reg | 0.02 to 3 | log | seeds 001 and 003 |
+| tau | 0.01 to 20, both sides alike; not where a side is hard | log | seeds 001 and 003 |
+| label weight | 0.0001 to 0.1 for each term that has one | log | seeds 001 and 003 |
+| window | 0 to 30 frames; not where there is none | linear | seeds |
+| sharpness | 0 to 2 | linear | seed 004 |
+| source episodes | 5 to 50, where a number is set | log | seed 004 |
+| compute every | 1 to 4 steps | linear | seed 002 |
+| learning rate | ACT 3e-6 to 3e-5, Diffusion 3e-5 to 3e-4, others 1e-5 to 1e-4 | log | seeds 001 and 002 |
+| batch | 8 to 64 rows | log | seeds |
+| dropout | 0 to 0.3, ACT only | linear | seed 000 |
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from otpilot.config.bounds import Kind, bound_of
+from otpilot.config.edits import Edit, learning_rate_path, policy_type, value_at, values_at
+from otpilot.pilot.proposal import Group
+from otpilot.pilot.rules.base import LABELS, REG, TAU_SRC, TAU_TGT, WEIGHT, WINDOW, transports
+
+RATES = {"act": (3e-6, 3e-5), "diffusion": (3e-5, 3e-4)}
+RATES_ELSEWHERE = (1e-5, 1e-4)
+DIGITS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dimension:
+    """One knob: the keys that it sets alike, and its range; `log` spreads values evenly by ratio."""
+
+    paths: tuple[str, ...]
+    low: float
+    high: float
+    log: bool
+    group: Group
+    kind: Kind = "float"
+
+    @property
+    def name(self) -> str:
+        """Name of the dimension: its first key."""
+        return self.paths[0]
+
+    def at(self, share: float) -> float:
+        """Return the value at a share of the range, 0 to 1, rounded to three digits or to a whole number."""
+        if self.log:
+            value = math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
+        else:
+            value = self.low + share * (self.high - self.low)
+        return self.rounded(value)
+
+    def rounded(self, value: float) -> float:
+        """Return a value as it is put into a config."""
+        value = round(value) if self.kind == "int" else float(f"{value:.{DIGITS}g}")
+        return min(max(value, self.low), self.high)
+
+    def edits(self, value: float) -> tuple[Edit, ...]:
+        """Return the edits that set the knob."""
+        return tuple(Edit(path=path, op="set", value=value) for path in self.paths)
+
+
+def dimensions(config: Mapping[str, Any], only: Group | None = None) -> tuple[Dimension, ...]:
+    """Return the knobs that this config has, transport first; `only` keeps one group."""
+    found = (*_transport(config), *_cloning(config))
+    return tuple(dimension for dimension in found if only in (None, dimension.group))
+
+
+def _transport(config: Mapping[str, Any]) -> list[Dimension]:
+    if not transports(config):
+        return []
+    auto = value_at(config, WEIGHT) == "auto"
+    weight = ("ot.target_grad_share", 0.02, 0.3) if auto else (WEIGHT, 0.01, 0.5)
+    found = [_ot(weight[0], low=weight[1], high=weight[2]), _ot(REG, low=0.02, high=3.0)]
+    if None not in (value_at(config, TAU_SRC), value_at(config, TAU_TGT)):
+        found.append(_ot(TAU_SRC, TAU_TGT, low=0.01, high=20.0))
+    found += [_ot(path, low=1e-4, high=0.1) for path, weight_label in values_at(config, LABELS).items() if weight_label]
+    if not value_at(config, "ot.no_window"):
+        found.append(_ot(WINDOW, low=0, high=30, log=False, kind="int"))
+        found.append(_ot("ot.sharpness", low=0.0, high=2.0, log=False))
+    if value_at(config, "ot.topk_src_episodes") is not None:
+        found.append(_ot("ot.topk_src_episodes", low=5, high=50, kind="int"))
+    found.append(_ot("ot.compute_every_n_steps", low=1, high=4, log=False, kind="int"))
+    return found
+
+
+def _cloning(config: Mapping[str, Any]) -> list[Dimension]:
+    policy = policy_type(config)
+    low, high = RATES.get(policy or "", RATES_ELSEWHERE)
+    rate = learning_rate_path(config)
+    found = [Dimension(paths=("batch_size",), low=8, high=64, log=True, group="bc", kind="int")]
+    if value_at(config, rate) is not None:
+        found.insert(0, Dimension(paths=(rate,), low=low, high=high, log=True, group="bc"))
+    if policy == "act":
+        found.append(Dimension(paths=("policy.dropout",), low=0.0, high=0.3, log=False, group="bc"))
+    return found
+
+
+def _ot(*paths: str, low: float, high: float, log: bool = True, kind: Kind = "float") -> Dimension:
+    return Dimension(paths=paths, low=low, high=high, log=log, group="ot", kind=kind)
+
+
+def within_limits(dimension: Dimension, policy: str | None) -> bool:
+    """Whether the whole range lies within the limits of config/bounds.py."""
+    for path in dimension.paths:
+        head, bracket, rest = path.partition("[")
+        bound = bound_of(f"{head}[*]{rest.partition(']')[2]}" if bracket else path, policy)
+        if bound is None or not bound.low <= dimension.low <= dimension.high <= bound.high:
+            return False
+    return True

@@ -1,0 +1,218 @@
+"""Every proposer keeps one contract; each does what its method is."""
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otpilot.config.compat import translate
+from otpilot.config.edits import config_hash, policy_type, value_at
+from otpilot.config.ot import OTConfig
+from otpilot.config.plain import build_section
+from otpilot.errors import ConfigError
+from otpilot.pilot.parents import Parent
+from otpilot.pilot.proposers import PROPOSERS, Observation, Request, propose
+from otpilot.pilot.proposers.space import dimensions, within_limits
+from otpilot.pilot.variants import TrialKey, write_variant
+from tests.pilot.rules.cases import Config, act, diffusion, edited, explicit, hard, ours, tag, with_ot
+
+LOW = tag("mass_too_low", level=3e-4)
+PLATEAU = tag("plateau", "warning")
+
+
+def parent(config: Config | None = None, name: str = "p1") -> Parent:
+    return Parent(id=name, config=config or act(), findings=(LOW, PLATEAU))
+
+
+@pytest.fixture(params=PROPOSERS)
+def proposer(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+# The contract
+
+
+def test_limits_hold(proposer: str) -> None:
+    parents = (parent(), parent(ours(), "p2"))
+    for limit in (1, 2, 3, 5):
+        batch = propose(Request(parents=parents, limit=limit, budget=2000), proposer)
+        assert len(batch.variants) == limit
+    assert len(propose(Request(parents=(parent(),), limit=10, per_parent=2), proposer).variants) == 2
+
+
+def test_seeds_do_not_count_against_the_limit(proposer: str) -> None:
+    batch = propose(Request(parents=(parent(),), limit=2, seeds=(1, 2, 3)), proposer)
+    assert len(batch.variants) == 6
+    assert sorted({v.key.seed for v in batch.variants}) == [1, 2, 3]
+
+
+def test_nothing_twice(proposer: str) -> None:
+    known: set[TrialKey] = set()
+    for _ in range(4):
+        batch = propose(Request(parents=(parent(),), budget=2000, known=frozenset(known)), proposer)
+        keys = {v.key for v in batch.variants}
+        assert len(keys) == len(batch.variants)
+        assert not keys & known
+        known |= keys
+
+
+def test_the_same_request_gives_the_same_variants(proposer: str) -> None:
+    request = Request(parents=(parent(),), budget=2000, sampler_seed=3)
+    assert propose(request, proposer).variants == propose(request, proposer).variants
+
+
+def test_variants_are_trials_of_their_own_and_legal(proposer: str, tmp_path: Path) -> None:
+    starts = (act(), diffusion(), ours(), hard(), explicit(diffusion()), with_ot(act(), topk_src_episodes=10))
+    for number, start in enumerate(starts):
+        batch = propose(Request(parents=(parent(start, f"p{number}"),), budget=2000), proposer)
+        assert batch.variants
+        for variant in batch.variants:
+            build_section(OTConfig, variant.config["ot"], "ot")
+            assert variant.key.config_hash == config_hash(variant.config)
+            assert variant.config["steps"] == 2000
+            assert variant.proposal.reason
+            assert variant.proposal.rule
+            assert write_variant(variant, tmp_path).is_file()
+
+
+@pytest.mark.parametrize("only", ["ot", "bc"])
+def test_one_group_only(proposer: str, only: Any) -> None:
+    batch = propose(Request(parents=(parent(),), only=only), proposer)
+    assert batch.variants
+    for variant in batch.variants:
+        assert all(change.path.startswith("ot.") == (only == "ot") for change in variant.changes)
+
+
+def test_no_parent_no_variant(proposer: str) -> None:
+    assert propose(Request(parents=()), proposer).variants == ()
+
+
+def test_without_transport_only_cloning_is_touched(proposer: str) -> None:
+    batch = propose(Request(parents=(parent(with_ot(act(), enable=False)),), limit=2), proposer)
+    assert batch.variants
+    assert all(not change.path.startswith("ot.") for v in batch.variants for change in v.changes)
+
+
+# Rules
+
+
+def test_rules_go_on_where_they_were() -> None:
+    """The second round takes the next value of a rule that was tried, not the same one."""
+    first = propose(Request(parents=(parent(),), only="ot", budget=2000, per_parent=99, limit=99))
+    known = frozenset(v.key for v in first.variants)
+    second = propose(Request(parents=(parent(),), only="ot", budget=2000, per_parent=99, limit=99, known=known))
+    tau = {
+        value_at(v.config, "ot.loss_config.tau_src")
+        for v in (*first.variants, *second.variants)
+        if v.proposal.rule == "raise_tau"
+    }
+    assert tau == {1.0, 2.0}
+
+
+def test_rules_say_when_there_is_nothing() -> None:
+    quiet = Parent(id="p1", config=act())
+    batch = propose(Request(parents=(quiet,)))
+    assert batch.variants == ()
+    assert batch.notes == ("Nothing new is proposed for p1.",)
+
+
+# Search space
+
+
+@pytest.mark.parametrize("start", [act(), diffusion(), ours(), hard(), explicit(act()), with_ot(act(), no_window=True)])
+def test_space_lies_within_the_limits(start: Config) -> None:
+    config = translate(start).config
+    found = dimensions(config)
+    assert found
+    for dimension in found:
+        assert within_limits(dimension, policy_type(config)), dimension
+        assert dimension.at(0.0) == pytest.approx(dimension.low)
+        assert dimension.at(1.0) == pytest.approx(dimension.high)
+        assert dimension.low < dimension.at(0.5) < dimension.high
+        if dimension.log and dimension.kind == "float":
+            assert dimension.at(0.5) == pytest.approx(math.sqrt(dimension.low * dimension.high), rel=0.01)
+
+
+def test_space_follows_the_config() -> None:
+    def names(config: Config) -> set[str]:
+        return {dimension.name for dimension in dimensions(translate(config).config)}
+
+    assert "ot.lambda_ot" in names(act())
+    assert "ot.target_grad_share" in names(ours())
+    assert "ot.loss_config.tau_src" not in names(hard())
+    assert "ot.window_size" not in names(with_ot(act(), no_window=True))
+    assert "optimizer.lr" in names(explicit(act()))
+    assert "policy.dropout" not in names(diffusion())
+    assert names(edited(act(), ot=None)) == {"policy.optimizer_lr", "batch_size", "policy.dropout"}
+
+
+def test_random_depends_on_its_seed() -> None:
+    one, two = (propose(Request(parents=(parent(),), sampler_seed=s), "random") for s in (0, 1))
+    assert [v.key for v in one.variants] != [v.key for v in two.variants]
+    assert all(len(v.proposal.knobs) == 1 for v in one.variants)
+
+
+def test_grid_ends() -> None:
+    everything = propose(Request(parents=(parent(),), limit=1000, per_parent=1000), "grid")
+    knobs = len(dimensions(translate(act()).config))
+    assert 4 * knobs <= len(everything.variants) <= 5 * knobs
+    known = frozenset(v.key for v in everything.variants)
+    rest = propose(Request(parents=(parent(),), known=known), "grid")
+    assert rest.variants == ()
+    assert rest.notes == ("Nothing new is proposed for p1.",)
+
+
+# Optuna
+
+
+def test_optuna_learns_from_scores() -> None:
+    """Scores are best at reg = 0.3 (a log parabola): after 40 observations TPE asks near it, random does not."""
+
+    def score(config: Any) -> float:
+        return math.log(value_at(config, "ot.loss_config.reg") / 0.3) ** 2
+
+    seen: list[Observation] = []
+    known: set[TrialKey] = set()
+    for _ in range(20):
+        request = Request(parents=(parent(),), limit=2, observations=tuple(seen), known=frozenset(known), only="ot")
+        for variant in propose(request, "optuna").variants:
+            seen.append(Observation(config=variant.config, score=score(variant.config)))
+            known.add(variant.key)
+    early = sorted(o.score for o in seen[:10])[5]
+    late = sorted(o.score for o in seen[-10:])[5]
+    assert late < early / 2
+
+
+def test_optuna_counts_only_what_lies_in_the_space() -> None:
+    inside = edited(act(), batch_size=8)
+    outside = act(reg=100.0)
+    observations = (Observation(config=inside, score=1.0), Observation(config=outside, score=2.0))
+    batch = propose(Request(parents=(parent(),), observations=observations), "optuna")
+    assert "from 1 observations" in batch.variants[0].proposal.reason
+
+
+def test_optuna_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ConfigError, match=r"pip install 'otpilot\[optuna\]'"):
+        propose(Request(parents=(parent(),)), "optuna")
+    assert propose(Request(parents=(parent(),)), "rules").variants
+
+
+# Errors
+
+
+def test_unknown_proposer_and_bad_numbers() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'rules'"):
+        propose(Request(parents=()), "rule")
+    with pytest.raises(ConfigError, match="limit = 0"):
+        Request(parents=(), limit=0)
+    with pytest.raises(ConfigError, match="cannot be mixed"):
+        Request(
+            parents=(),
+            observations=(
+                Observation(config={}, score=1.0),
+                Observation(config={}, score=1.0, direction="max"),
+            ),
+        )
