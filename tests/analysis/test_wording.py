@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from otpilot.analysis.diagnosis import TAGS, diagnose
@@ -67,7 +68,7 @@ def test_every_sentence_can_be_reached():
     for lang in ("en", "zh"):
         for tag, phrase in PHRASES[lang].items():
             for text in phrase.sentences:
-                names = {re.sub(r"_(pct|signed)$", "", name) for name in re.findall(r"\{(\w+)\}", text)}
+                names = {re.sub(r"_(pct|signed|told)$", "", name) for name in re.findall(r"\{(\w+)\}", text)}
                 unknown = {n for n in names if not n.startswith("L_")} - written[tag] - extra
                 assert not unknown, (tag, unknown)
                 limits = {n[2:] for n in names if n.startswith("L_")}
@@ -93,6 +94,12 @@ def test_exact_sentences():
         "label weight is too large. The evaluation still improves, so the mass alone is no reason to act. "
         "(steps 1,800 to 2,000) [mass_low 0.001: seed report 004: below 1e-3 and not rising]"
     )
+
+
+def test_a_loss_that_rises_is_not_said_to_fall():
+    finding = next(f for f in diagnose(history({"train/loss": np.linspace(1, 2, 40)})) if f.tag == "plateau")
+    assert "it rises by 1" in sentence(finding, "en")
+    assert "步上升 1" in sentence(finding, "zh")
 
 
 def test_an_unknown_tag_and_odd_evidence_are_still_told():

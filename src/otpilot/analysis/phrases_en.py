@@ -17,8 +17,8 @@ ENGLISH: dict[str, Phrase] = {
     "plateau": Phrase(
         name="plateau",
         sentences=(
-            "{metric} is on a plateau at {level}: it falls by {fall_pct} per {L_plateau_steps} steps (± {error_pct}), "
-            "under {L_plateau_fall_pct}.",
+            "{metric} is on a plateau at {level}: it {fall_told} per {L_plateau_steps} steps (± {error_pct}); "
+            "{L_plateau_fall_pct} is asked for.",
         ),
     ),
     "diverged": Phrase(
@@ -64,9 +64,9 @@ ENGLISH: dict[str, Phrase] = {
     "cost_not_falling": Phrase(
         name="cost not falling",
         sentences=(
-            "{metric} went from {first} to {level}, a fall of {fall_pct}; {L_cost_fall_pct} within {L_cost_to_step} steps "
+            "{metric} {fall_told}, from {first} to {level}; a fall of {L_cost_fall_pct} within {L_cost_to_step} steps "
             "is asked for ({terms} of {of} learned terms do not fall).",
-            "{metric} went from {first} to {last}, a fall of {fall_pct}; {L_cost_fall_pct} is asked for.",
+            "{metric} {fall_told}, from {first} to {last}; a fall of {L_cost_fall_pct} is asked for.",
         ),
     ),
     "label_dominates": Phrase(

@@ -15,7 +15,7 @@ CHINESE: dict[str, Phrase] = {
     ),
     "plateau": Phrase(
         name="平台期",
-        sentences=("{metric} 进入平台期（水平 {level}）：每 {L_plateau_steps} 步下降 {fall_pct}（±{error_pct}），低于 {L_plateau_fall_pct}。",),
+        sentences=("{metric} 进入平台期（水平 {level}）：每 {L_plateau_steps} 步{fall_told}（±{error_pct}），要求下降 ≥{L_plateau_fall_pct}。",),
     ),
     "diverged": Phrase(
         name="发散",
@@ -52,9 +52,9 @@ CHINESE: dict[str, Phrase] = {
     "cost_not_falling": Phrase(
         name="OT cost 不降",
         sentences=(
-            "{metric} 首 {first}，末段 {level}，下降 {fall_pct}；要求 {L_cost_to_step} 步内下降 ≥{L_cost_fall_pct}"
+            "{metric} 首 {first}，末段 {level}，{fall_told}；要求 {L_cost_to_step} 步内下降 ≥{L_cost_fall_pct}"
             "（{of} 个可学习项中有 {terms} 个不降）。",
-            "{metric} 首 {first}，末 {last}，下降 {fall_pct}；要求下降 ≥{L_cost_fall_pct}。",
+            "{metric} 首 {first}，末 {last}，{fall_told}；要求下降 ≥{L_cost_fall_pct}。",
         ),
     ),
     "label_dominates": Phrase(

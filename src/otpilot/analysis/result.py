@@ -111,18 +111,22 @@ def analyze(
     metric = None if metric is None else _ranking_metric(metric)
     reports: list[RunReport] = []
     cards: list[ScoreCard] = []
+    held = 0
     for history in histories:
         named = _distinct(history, {report.id for report in reports})
         report, card = report_run(named, limits, points=points)
         reports.append(report)
         cards.append(card)
-        reports, points = _within_budget(reports, points, slack=2)
+        held += sum(len(curve.steps) for curve in report.curves.values())
+        if held > 2 * ALL_POINTS:
+            reports, points = _within_budget(reports, points)
+            held = ALL_POINTS
     chosen = _resolve(baselines, reports)
     ours = [card for card in cards if card.id not in chosen]
     theirs = [card for card in cards if card.id in chosen]
     comparisons = _comparisons(ours, theirs, limits, metric, noise)
     postmortems, found = _explanations(ours, theirs, limits)
-    reports, _ = _within_budget(reports, points, slack=1)
+    reports, _ = _within_budget(reports, points)
     reports = [
         replace(
             report,
@@ -261,13 +265,13 @@ def _distinct(history: RunHistory, taken: set[str]) -> RunHistory:
     return replace(history, id=f"{history.id}#{number}", notes=(*history.notes, note))
 
 
-def _within_budget(reports: list[RunReport], points: int, *, slack: int) -> tuple[list[RunReport], int]:
-    """Thin all curves alike where together they hold more than `slack` times the points that a page can carry.
+def _within_budget(reports: list[RunReport], points: int) -> tuple[list[RunReport], int]:
+    """Thin all curves alike where together they hold more points than a page can carry.
 
     Returns the reports and the points that each further curve may keep.
     """
     sizes = [len(curve.steps) for report in reports for curve in report.curves.values()]
-    if sum(sizes) <= slack * ALL_POINTS:
+    if sum(sizes) <= ALL_POINTS:
         return reports, points
     points = max(LEAST_POINTS, ALL_POINTS // len(sizes))
     thinned = [replace(r, curves={name: thin(curve, points) for name, curve in r.curves.items()}) for r in reports]

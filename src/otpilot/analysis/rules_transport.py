@@ -8,7 +8,7 @@ from otpilot.analysis.view import COST, MASS, RunView, Window, chunk_levels, rel
 
 DIAGONAL, DIAGONAL_SHARE = "train/ot_pi_diag", "train/ot_diag_share"
 GRAD_SHARE, WEIGHT, COST_SHARE = "train/ot_grad_share", "train/ot_weight", "train/ot_cost_share/"
-START_ROWS = 3
+START_ROWS, END_ROWS = 3, 25
 
 
 def mass_too_low(view: RunView) -> Finding | None:
@@ -250,7 +250,7 @@ def _cost_fall(view: RunView, name: str) -> tuple[float, float, Window] | None:
     first = whole.first(START_ROWS).level
     falls = []
     for stretch in (early, whole):
-        end = stretch.last(max(int(limits.min_points), min(tail_points(len(stretch)), len(stretch) // 3)))
+        end = stretch.last(max(int(limits.min_points), min(END_ROWS, len(stretch) // 4)))
         fall = relative_fall(first, end.level)
         if fall is not None:
             falls.append((fall, first, end))

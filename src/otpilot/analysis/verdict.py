@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from otpilot.runs.metric_names import Direction
 
@@ -106,7 +106,7 @@ def judge_floor(
 @lru_cache(maxsize=1024)
 def critical(freedom: int) -> float:
     """Return the two-sided 95 % quantile of Student's t."""
-    return float(student.ppf(0.975, freedom))
+    return float(stdtrit(freedom, 0.975))
 
 
 def _verdict(

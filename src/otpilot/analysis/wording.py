@@ -39,7 +39,7 @@ def describe(finding: Finding, lang: Lang) -> str:
 
 def sentence(finding: Finding, lang: Lang) -> str:
     """Return what a finding says with its numbers, without window and origins."""
-    fields = _fields(finding)
+    fields = _fields(finding, lang)
     phrase = PHRASES[lang].get(finding.tag)
     text = next((one.format_map(fields) for one in (phrase.sentences if phrase else ()) if _fits(one, fields)), "")
     if not text:
@@ -162,7 +162,7 @@ def _fits(text: str, fields: dict[str, str]) -> bool:
     return all(name in fields for _, name, _, _ in string.Formatter().parse(text) if name)
 
 
-def _fields(finding: Finding) -> dict[str, str]:
+def _fields(finding: Finding, lang: Lang) -> dict[str, str]:
     """Return everything that sentences may name, as texts; what is None is missing."""
     fields = {"metric": finding.metric or "–"}
     for name, value in finding.evidence.items():
@@ -172,6 +172,10 @@ def _fields(finding: Finding) -> dict[str, str]:
         if isinstance(value, int | float):
             fields[f"{name}_pct"] = f"{100 * value:.3g}%"
             fields[f"{name}_signed"] = f"{value if name == 'percent' else 100 * value:+.1f}%"
+    fall = finding.evidence.get("fall")
+    if isinstance(fall, float):
+        words = ("falls by ", "rises by ") if lang == "en" else ("下降 ", "上升 ")
+        fields["fall_told"] = f"{words[fall < 0]}{abs(100 * fall):.3g}%"
     for limit in finding.thresholds:
         fields[f"L_{limit.name}"] = f"{limit.value:g}"
         fields[f"L_{limit.name}_pct"] = f"{100 * limit.value:g}%"
