@@ -73,7 +73,7 @@ class Server:
         chosen = [run for run in self.runs if matches(run, json.loads(variables["filters"] or "{}"))]
         start, size = int(variables["cursor"] or 0), variables["perPage"]
         nodes = [{key: value for key, value in run.node().items() if key not in HEAVY} for run in chosen]
-        edges = [{"node": node, "cursor": str(start + i + 1)} for i, node in enumerate(nodes)][start:][:size]
+        edges = [{"node": node, "cursor": str(i + 1)} for i, node in enumerate(nodes)][start:][:size]
         page = {"endCursor": str(start + size), "hasNextPage": start + size < len(chosen)}
         return {"project": {"internalId": "1", "runCount": len(chosen), "readOnly": False,
                 "runs": {"edges": edges, "pageInfo": page}}}  # fmt: skip

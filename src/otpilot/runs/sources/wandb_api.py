@@ -19,7 +19,9 @@ from otpilot.runs.sources.secrets import known_secrets, redacted, redacted_run
 from otpilot.runs.sources.wandb_cache import WandbCache, default_cache
 
 TIMEOUT_S = 20
-RETRIES = 2
+# The client's own patience is half an hour; the cache is at hand.
+RETRIES = 3
+RETRY_WAITS_S = (0.5, 4.0)
 # Rows a request: W&B thins out what it returns beyond some 10,000 rows.
 PAGE = 10_000
 STATES: Mapping[str, State] = {
@@ -139,7 +141,14 @@ def _listing(query: WandbQuery) -> Iterator[Any]:
     except ImportError:
         raise RunError("W&B's client is not installed: install wandb>=0.31") from None
     with _no_questions():
-        wandb.setup(settings=wandb.Settings(x_graphql_retry_max=RETRIES, x_graphql_retry_wait_max_seconds=2.0))
+        least, most = RETRY_WAITS_S
+        wandb.setup(
+            settings=wandb.Settings(
+                x_graphql_retry_max=RETRIES,
+                x_graphql_retry_wait_min_seconds=least,
+                x_graphql_retry_wait_max_seconds=most,
+            )
+        )
         api = wandb.Api(timeout=TIMEOUT_S)
     yield from api.runs(f"{query.entity}/{query.project}", filters=query.filters(), per_page=50)
 
@@ -229,11 +238,17 @@ def _history(remote: Any) -> tuple[_Rows, list[str]]:
 
 def _alone(remote: Any, key: str, count: int) -> list[Row]:
     """Return the rows of one key, asked for alone: unsampled, or sampled to at least their count if that gives more."""
-    rows: list[Row] = list(remote.scan_history(keys=[key], page_size=PAGE))
-    if len(rows) >= count:
-        return rows
-    sampled: list[Row] = remote.history(samples=count, keys=[key, "_timestamp"], pandas=False)
-    return max(rows, sampled, key=len)
+    timed = [key, "_timestamp"]  # every row that a client logged has a time; imported ones may not
+    best: list[Row] = []
+    for attempt in (
+        lambda: list(remote.scan_history(keys=timed, page_size=PAGE)),
+        lambda: remote.history(samples=count, keys=timed, pandas=False),
+        lambda: remote.history(samples=count, keys=[key], pandas=False),
+    ):
+        best = max(best, attempt(), key=len)
+        if len(best) >= count:
+            break
+    return best
 
 
 def _expected(remote: Any) -> dict[str, int]:

@@ -86,7 +86,7 @@ class WandbCache:
 
 def _load(path: Path) -> Cached | None:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             meta = json.loads(stored["meta"].tobytes())
             if meta.pop("format") != FORMAT:
                 return None
