@@ -1,0 +1,339 @@
+"""What a campaign decides, as pure functions: numbers in, decision and reason out. No files, no clock, no ledger.
+
+The protocol, and why it is so (docs/pilot.md has the figures):
+
+1. Screening. Every variant runs on the seeds of the incumbent. One that is better than noise would make it (by one
+   standard error at least), or that cures a problem of the incumbent without being worse, is a candidate. Of many
+   variants the best looks good by luck: so nothing is accepted here.
+2. Confirmation. The first candidate and the incumbent run on fresh seeds, which nothing was chosen by. Only their
+   verdict counts: the 95 % t-interval over paired seeds. A variant that is equal to the incumbent is accepted for its
+   score in at most 2.5 % of its confirmations, however many variants were screened.
+3. Health. A candidate that cured a problem (on fresh seeds, too), caught none and is not worse becomes the incumbent
+   for its health, which claims nothing about its score.
+4. Promotion. The accepted one and its predecessor go on to more steps on the fresh seeds. Only a verdict "worse", or
+   training that breaks where the predecessor's did not, takes the acceptance back.
+5. Stop. When in `patience` rounds in a row nothing was accepted and the incumbent has no problem left, what could
+   still be gained is smaller than what this many seeds can tell from noise.
+"""
+
+import math
+import random
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from otpilot.analysis.verdict import Scale, Verdict, common_scale, critical, judge_pairs, noise_floor
+from otpilot.runs.metric_names import Direction
+
+Ground = Literal["score", "health", "none"]
+StopKind = Literal["nothing to gain", "at the ceiling", "exhausted", "rounds"]
+
+FALSE_ACCEPTANCE = 0.025
+"""Share of confirmations in which a variant that is equal to the incumbent is accepted for its score, at most."""
+PROMISE = 1.0
+"""A variant is promising when its mean gain exceeds so many standard errors of equal runs."""
+BREAKING = ("diverged", "invalid")
+"""Ends that tell about the config; crashed and killed tell about the machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One config over its seeds: scores of the trials that have one, ends of those that have none, problem tags.
+
+    `problems` are the tags of severity "problem" that most of its runs have (see `common_problems`).
+    """
+
+    name: str
+    scores: Mapping[int, float]
+    failed: Mapping[int, str] = field(default_factory=dict)
+    problems: frozenset[str] = frozenset()
+
+    def breaks(self) -> frozenset[int]:
+        """Return the seeds on which training broke: the config's fault, not the machine's."""
+        return frozenset(seed for seed, state in self.failed.items() if state in BREAKING)
+
+    @property
+    def mean(self) -> float | None:
+        """Mean score, or None without any."""
+        return sum(self.scores.values()) / len(self.scores) if self.scores else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yardstick:
+    """How scores are compared: which way is better, whether they are success rates, and the noise of equal runs.
+
+    `noise` is the standard deviation of repeated baseline runs on the scale of the comparison; None if not known.
+    """
+
+    direction: Direction
+    rates: bool
+    noise: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Review:
+    """A variant beside the incumbent on common seeds.
+
+    `gain` is the mean improvement on the verdict's scale (differences of logarithms for losses), above 0 is better;
+    `error` the standard error that it has between equal runs (None: not known). `cured` and `caught` are problems that
+    only the incumbent, only the variant has. `promising` and `heals` are the two ways to become a candidate.
+    """
+
+    variant: str
+    incumbent: str
+    verdict: Verdict
+    gain: float | None
+    error: float | None
+    cured: tuple[str, ...] = ()
+    caught: tuple[str, ...] = ()
+    broken: bool = False
+    promising: bool = False
+    heals: bool = False
+    reason: str = ""
+
+    @property
+    def is_candidate(self) -> bool:
+        """Whether a confirmation is worth its trials."""
+        return self.promising or self.heals
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acceptance:
+    """Whether a candidate becomes the incumbent, on what ground, and why."""
+
+    accepted: bool
+    ground: Ground
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundOutcome:
+    """What a round came to, as far as the stop asks: was anything accepted and kept, and the largest gain seen."""
+
+    number: int
+    variants: int
+    accepted: bool
+    largest_gain: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """Why a campaign ends by itself."""
+
+    kind: StopKind
+    reason: str
+
+
+def common_problems(runs: Sequence[Iterable[str]]) -> frozenset[str]:
+    """Return the tags that more than half of the runs have."""
+    counts = Counter(tag for tags in runs for tag in set(tags))
+    return frozenset(tag for tag, count in counts.items() if 2 * count > len(runs))
+
+
+def measure_noise(scores: Sequence[float], *, rates: bool) -> float | None:
+    """Return the noise floor: standard deviation of equal runs' scores (of their logarithms for positive losses)."""
+    return noise_floor(scores, common_scale(scores, rates=rates))
+
+
+def resolvable(noise: float | None, pairs: int) -> float | None:
+    """Return the difference that so many paired seeds can tell from noise: the t-interval's expected half width."""
+    if noise is None or pairs < 2:
+        return None
+    return critical(pairs - 1) * noise * math.sqrt(2 / pairs)
+
+
+def review(variant: Arm, incumbent: Arm, yardstick: Yardstick) -> Review:
+    """Return how a variant did beside the incumbent, paired by seed; at least two common seeds for a verdict."""
+    seeds = sorted(variant.scores.keys() & incumbent.scores.keys())
+    pairs = [(variant.scores[seed], incumbent.scores[seed]) for seed in seeds]
+    verdict, gain, error = _compare(pairs, yardstick)
+    cured = tuple(sorted(incumbent.problems - variant.problems)) if variant.scores else ()
+    caught = tuple(sorted(variant.problems - incumbent.problems))
+    # One that breaks on some seeds must not win by those that are left.
+    broken = bool(variant.breaks() - incumbent.breaks())
+    sound = not broken and len(pairs) >= 2 and verdict.word != "worse"
+    promising = sound and gain is not None and gain > 0 and gain > PROMISE * (error or 0.0)
+    made = Review(
+        variant=variant.name,
+        incumbent=incumbent.name,
+        verdict=verdict,
+        gain=gain,
+        error=error,
+        cured=cured,
+        caught=caught,
+        broken=broken,
+        promising=promising,
+        heals=bool(sound and cured and not caught),
+    )
+    return _with_reason(made, variant, pairs=len(pairs))
+
+
+def choose_candidates(reviews: Sequence[Review], limit: int = 1) -> tuple[Review, ...]:
+    """Return the candidates to confirm: most problems cured first, then the largest gain, then by name."""
+    candidates = [item for item in reviews if item.is_candidate]
+    ranked = sorted(
+        candidates, key=lambda r: (-len(r.cured) if r.heals else 0, -(r.gain if r.gain is not None else 0.0), r.variant)
+    )
+    return tuple(ranked[:limit])
+
+
+def confirm(screened: Review, fresh: Review) -> Acceptance:
+    """Return whether a candidate is accepted, by its review on fresh seeds; the screening counts for its cure only."""
+    told = describe_verdict(fresh.verdict)
+    if fresh.broken:
+        return Acceptance(accepted=False, ground="none", reason=f"On fresh seeds training broke: {fresh.reason}.")
+    if fresh.verdict.pairs < 2:
+        return Acceptance(accepted=False, ground="none", reason=f"On fresh seeds it cannot be judged: {fresh.reason}.")
+    if fresh.verdict.word == "worse":
+        return Acceptance(accepted=False, ground="none", reason=f"On fresh seeds it is worse: {told}.")
+    cured = sorted(set(screened.cured) & set(fresh.cured))
+    if fresh.verdict.word == "better":
+        also = f" It also cures {', '.join(cured)}." if cured else ""
+        caught = f" It has a new problem: {', '.join(fresh.caught)}." if fresh.caught else ""
+        return Acceptance(
+            accepted=True, ground="score", reason=f"On fresh seeds it is better beyond noise: {told}.{also}{caught}"
+        )
+    if cured and screened.heals and fresh.heals:
+        return Acceptance(
+            accepted=True,
+            ground="health",
+            reason=f"For its health: it cures {', '.join(cured)} and is not worse. Its score is not distinguishable "
+            f"from the incumbent's ({told}), so nothing is claimed about it.",
+        )
+    return Acceptance(
+        accepted=False, ground="none", reason=f"On fresh seeds it is not distinguishable from the incumbent: {told}."
+    )
+
+
+def keep_after_promotion(promoted: Review) -> Acceptance:
+    """Return whether an accepted variant stays after it and its predecessor went on to more steps; `ground`: why."""
+    told = describe_verdict(promoted.verdict)
+    if promoted.broken:
+        why = f"With more steps training broke where the predecessor's did not: {promoted.reason}."
+        return Acceptance(accepted=False, ground="none", reason=why)
+    if promoted.verdict.word == "worse":
+        return Acceptance(accepted=False, ground="none", reason=f"With more steps it is worse beyond noise: {told}.")
+    if promoted.verdict.word == "better":
+        return Acceptance(accepted=True, ground="score", reason=f"With more steps it is better beyond noise: {told}.")
+    return Acceptance(
+        accepted=True, ground="none", reason=f"With more steps nothing speaks against it beyond noise: {told}."
+    )
+
+
+def judge_stop(
+    outcomes: Sequence[RoundOutcome],
+    *,
+    problems: Collection[str],
+    patience: int,
+    rounds: int,
+    noise: float | None,
+    pairs: int,
+    scale: Scale = "log",
+    best_possible: bool = False,
+) -> Stop | None:
+    """Return why the campaign ends after these rounds, or None.
+
+    Args:
+        outcomes: The rounds that ended, in order.
+        problems: Problems that the incumbent still has: as long as there is one, there is something to cure.
+        patience: So many rounds in a row without an acceptance mean that nothing distinguishable is left to gain.
+        rounds: How many rounds were asked for.
+        noise: The noise floor.
+        pairs: Seeds of a confirmation.
+        scale: On which scale gains and noise are.
+        best_possible: The incumbent's score is the best there is on every seed (a success rate of 1).
+    """
+    if best_possible and not problems:
+        return Stop(kind="at the ceiling", reason="The incumbent's score is the best possible on every seed.")
+    if len(outcomes) >= rounds:
+        return Stop(kind="rounds", reason=f"All {rounds} rounds are done.")
+    last = outcomes[-patience:]
+    if len(last) < patience or problems or any(outcome.accepted for outcome in last):
+        return None
+    gains = [outcome.largest_gain for outcome in last if outcome.largest_gain is not None]
+    seen = f"; the largest gain seen in screening was {_amount(max(gains), scale)}" if gains else ""
+    limit = resolvable(noise, pairs)
+    told = f"; {pairs} fresh seeds tell about {_amount(limit, scale)} from noise" if limit is not None else ""
+    return Stop(
+        kind="nothing to gain",
+        reason=f"In {patience} rounds in a row nothing was accepted, and the incumbent has no problem left"
+        f"{seen}{told}.",
+    )
+
+
+def fresh_seeds(campaign_seed: int, era: int, count: int, used: Collection[int]) -> tuple[int, ...]:
+    """Return the confirmation seeds of the `era`-th incumbent, none of them in `used`; the same for the same input.
+
+    Each incumbent has seeds of its own, so that those by which it was accepted do not speak for it again.
+    """
+    numbers = random.Random(f"{campaign_seed}/confirmation/{era}")
+    found: list[int] = []
+    while len(found) < count:
+        seed = numbers.randrange(10_000, 1_000_000)
+        if seed not in used and seed not in found:
+            found.append(seed)
+    return tuple(found)
+
+
+def describe_verdict(verdict: Verdict) -> str:
+    """Return a verdict's numbers in words: `-5.1 % (95 %: -7.0 to -3.2 %, 5 paired seeds)`."""
+    if verdict.mean is None:
+        return f"{verdict.pairs} paired seeds, no verdict"
+    seeds = f"{verdict.pairs} paired seeds"
+    if verdict.low is None or verdict.high is None:
+        why = "all differences equal" if verdict.basis == "no spread" else "too few for an interval"
+        return f"{_shown(verdict.mean, verdict.scale)} ({seeds}, {why})"
+    low, high = _number(verdict.low), _shown(verdict.high, verdict.scale)
+    return f"{_shown(verdict.mean, verdict.scale)} (95 %: {low} to {high}, {seeds})"
+
+
+def _compare(pairs: Sequence[tuple[float, float]], yardstick: Yardstick) -> tuple[Verdict, float | None, float | None]:
+    """Return the verdict, the mean gain and its standard error between equal runs."""
+    scale = common_scale([score for pair in pairs for score in pair], rates=yardstick.rates)
+    if len(pairs) < 2:
+        basis: Literal["no scores", "no seeds"] = "no seeds" if pairs else "no scores"
+        return Verdict(word="not distinguishable", basis=basis, scale=scale, pairs=len(pairs)), None, None
+    verdict = judge_pairs(pairs, scale=scale, direction=yardstick.direction, noise=yardstick.noise)
+    place = math.log if scale == "log" else float
+    differences = [place(ours) - place(its) for ours, its in pairs]
+    mean = sum(differences) / len(differences)
+    gain = mean if yardstick.direction == "max" else -mean
+    if yardstick.noise is not None:
+        return verdict, gain, yardstick.noise * math.sqrt(2 / len(pairs))
+    spread = math.sqrt(sum((d - mean) ** 2 for d in differences) / (len(differences) - 1))
+    return verdict, gain, spread / math.sqrt(len(differences))
+
+
+def _with_reason(made: Review, variant: Arm, *, pairs: int) -> Review:
+    failed = Counter(variant.failed.values())
+    ends = ", ".join(f"{count} {state}" for state, count in sorted(failed.items()))
+    parts = []
+    if pairs < 2:
+        parts.append(f"only {pairs} common seeds have scores" + (f" ({ends})" if ends else ""))
+    else:
+        parts.append(f"{made.verdict.word}: {describe_verdict(made.verdict)}")
+        if ends:
+            parts.append(f"without a score: {ends}")
+    if made.broken:
+        parts.append("training broke")
+    if made.cured:
+        parts.append(f"cures {', '.join(made.cured)}")
+    if made.caught:
+        parts.append(f"has a new problem: {', '.join(made.caught)}")
+    if made.promising:
+        parts.append("promising: its gain is larger than a standard error of equal runs")
+    return replace(made, reason="; ".join(parts))
+
+
+def _number(value: float) -> str:
+    """Return a difference without its unit: percent on the log scale, percentage points for rates."""
+    return f"{100 * value:+.1f}"
+
+
+def _shown(value: float, scale: Scale) -> str:
+    return f"{_number(value)} {'%' if scale == 'log' else 'points'}"
+
+
+def _amount(gain: float, scale: Scale) -> str:
+    return f"{100 * gain:.1f} {'%' if scale == 'log' else 'points'}"
