@@ -7,7 +7,6 @@ import typer
 import yaml
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from otpilot.commands.process import prepare_process
 from otpilot.config.compat import translate
@@ -18,6 +17,7 @@ app = typer.Typer(help="Look into config files: resolve, check, compare, bring i
 console = Console(highlight=False)
 aside = Console(stderr=True, highlight=False)
 
+WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 Name = Annotated[str, typer.Argument(metavar="FILE", help="JSON or YAML file, checkpoint folder, or recipe:NAME.")]
 
 
@@ -33,7 +33,7 @@ def _load_lerobot() -> None:
         register_third_party_plugins()
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(context_settings=WITH_OVERRIDES)
 def show(
     context: typer.Context,
     file: Name,
@@ -55,15 +55,23 @@ def show(
         console.print(f"[dim]{line}[/]" if origin == "default" else f"{line}  [cyan]({origin})[/]", soft_wrap=True)
 
 
-@app.command()
+@app.command(context_settings=WITH_OVERRIDES)
 def check(
+    context: typer.Context,
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="JSON or YAML files, or recipe:NAME.")],
 ) -> None:
-    """Look for problems: unknown keys, values out of range, contradictions. Needs no data and no GPU; exit code 1."""
+    """Look for problems: unknown keys, values out of range, contradictions. Needs no data and no GPU; exit code 1.
+
+    Overrides (--key=value) hold for every file.
+    """
     _load_lerobot()
     from otpilot.config.check import check_config
 
-    results = [check_config(file) for file in files]
+    overrides = [*context.args, *(file for file in files if file.startswith("--"))]
+    files = [file for file in files if not file.startswith("--")]
+    if not files:
+        raise ConfigError("No file to check; give one or more, then --key=value for all of them.")
+    results = [check_config(file, overrides) for file in files]
     for result in results:
         verdict = "[green]ok[/]" if not result.problems else f"[red]{_count(len(result.problems), 'problem')}[/]"
         console.print(f"{escape(result.name)}: {verdict}", soft_wrap=True)
@@ -88,10 +96,8 @@ def diff(left: Name, right: Name) -> None:
     if not found:
         console.print("No difference.")
         return
-    table = Table("key", escape(left), escape(right), box=None, pad_edge=False)
     for one in found:
-        table.add_row(escape(one.path), escape(str(one.left)), escape(str(one.right)))
-    console.print(table)
+        console.print(escape(f"{one.path}: {one.left} -> {one.right}"), soft_wrap=True)
     raise typer.Exit(1)
 
 

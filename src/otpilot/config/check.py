@@ -1,13 +1,12 @@
 """Problems and remarks of a config file, found without data, output folder or GPU."""
 
 import copy
-import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from otpilot.config.chatter import caught_warnings
 from otpilot.config.compat import Translation
 from otpilot.config.hygiene import absences, contradictions, idle_keys
 from otpilot.config.rewriting import drop, read
@@ -40,7 +39,7 @@ def check_config(name: str, overrides: Sequence[str] = ()) -> Checked:
         return Checked(name=name, problems=problems, notes=(*notes, f"policy.path is not on this machine: {path}."))
     trimmed = replace(given, translation=Translation(config=body, notes=notes))
     try:
-        with _warnings() as heard:
+        with caught_warnings() as heard:
             loaded = complete(trimmed, check_output=False)
     except ConfigError as error:
         return Checked(name=name, problems=(*problems, str(error)), notes=notes)
@@ -83,21 +82,3 @@ def _elsewhere(given: Given, config: TrainConfig, heard: list[str]) -> Iterator[
     if wanted is not None and config.policy is not None and wanted != config.policy.device:
         yield f"policy.device = {wanted} is not available on this machine; {config.policy.device} would be used here."
     yield from (text for text in heard if not text.startswith(SAID_OTHERWISE))
-
-
-@contextmanager
-def _warnings() -> Iterator[list[str]]:
-    """Catch what LeRobot warns of, by its own logger or the root one, while it reads a config."""
-    heard: list[str] = []
-
-    class Ear(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            heard.append(record.getMessage())
-
-    ear, root = Ear(logging.WARNING), logging.getLogger()
-    before = root.handlers[:]
-    root.handlers = [ear]
-    try:
-        yield heard
-    finally:
-        root.handlers = before

@@ -1,11 +1,11 @@
 """A config with everything filled in: where each value comes from, and what sets two configs apart."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from otpilot.config.canonical import Difference, diff, flatten
+from otpilot.config.chatter import caught_warnings
 from otpilot.config.files import read_config_file
 from otpilot.config.rewriting import MISSING, Rewriting, read
 from otpilot.config.schema import complete, encode, read_arguments
@@ -33,12 +33,8 @@ def resolve(name: str, overrides: Sequence[str] = ()) -> Resolved:
         ConfigError: If it is not valid.
     """
     given = read_arguments([f"--config_path={name}", *overrides])
-    logger = logging.getLogger("lerobot.configs.policies")
-    before, logger.disabled = logger.disabled, True  # the device of this machine is not what is asked for
-    try:
+    with caught_warnings():  # the device of this machine is not what is asked for
         loaded = complete(given, check_output=False)
-    finally:
-        logger.disabled = before
     body = _as_given(encode(loaded.config), given.translation.config)
     raw, translated = flatten(read_config_file(name)), flatten(given.translation.config)
     options = {word.removeprefix("--").partition("=")[0] for word in overrides}
