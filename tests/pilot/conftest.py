@@ -1,4 +1,4 @@
-"""Shared by the pilot's tests: ledgers in SQLite and in a PostgreSQL server that the tests start, a hand-moved clock."""
+"""Shared by the pilot's tests: ledgers in SQLite and in a PostgreSQL that the tests start, a clock moved by hand."""
 
 import contextlib
 import os

@@ -20,6 +20,8 @@ from typing import Any
 from otpilot.errors import ExecutorError
 
 logger = logging.getLogger(__name__)
+# Samples older than this say nothing of now.
+STALE_S = 30.0
 LOCKS = Path(tempfile.gettempdir()) / "otpilot-devices"
 
 
@@ -85,23 +87,33 @@ class GpuMonitor:
         calm: Calm | None = None,
         visible: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._nvml = nvml
         self._calm = calm or Calm()
         self._sleep = sleep
+        self._clock = clock
+        self._looked_at = -STALE_S
         found = {} if nvml is None else dict(_discover(nvml))
         self._handles: dict[str, Any] = {device.uuid: handle for device, handle in found.items()}
         self.devices: tuple[Device, ...] = _choose(tuple(found), visible)
         self._seen: dict[str, deque[bool]] = {d.uuid: deque(maxlen=self._calm.samples) for d in self.devices}
 
     def calm_devices(self) -> tuple[Device, ...]:
-        """Return the devices that were calm in each of the last samples; the first call takes them all."""
+        """Return the devices that were calm in each of the last samples.
+
+        The first call takes all samples, with pauses; later ones take one look each, unless the samples are stale.
+        """
+        if self._clock() - self._looked_at > STALE_S:
+            for seen in self._seen.values():
+                seen.clear()
         missing = max((self._calm.samples - len(seen) for seen in self._seen.values()), default=0)
         for look in range(max(1, missing)):
             if look:
                 self._sleep(self._calm.pause_s)
             for device in self.devices:
                 self._seen[device.uuid].append(self._is_calm(device))
+        self._looked_at = self._clock()
         return tuple(device for device in self.devices if all(self._seen[device.uuid]))
 
     def _is_calm(self, device: Device) -> bool:

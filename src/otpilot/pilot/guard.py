@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from otpilot.errors import ExecutorError
-from otpilot.pilot.ledger.states import EndState
+from otpilot.pilot.states import EndState
 from otpilot.runs.record import MetricRecord
 
 CHUNK = 1 << 20

@@ -1,4 +1,7 @@
-"""A trainer in miniature: same arguments, same files, no libraries. Its config says how it behaves.
+# ruff: noqa: PTH105, PTH103, PTH108, PTH110, PTH119, PTH120, PTH123
+"""A trainer in miniature: same arguments, same files, no libraries (pathlib takes longer than a trial).
+
+Its config says how it behaves.
 
 Run as `python -S -E fake_trainer.py --config_path=... --output_dir=... --steps=N [--seed=S] [--resume=true]`.
 """
@@ -14,7 +17,8 @@ STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); 
 
 
 def write(path, body):
-    draft = f"{path}.{os.getpid()}.tmp"
+    folder, name = os.path.split(path)
+    draft = f"{folder}/.{name}.{os.getpid()}.tmp"
     with open(draft, "w") as file:
         json.dump(body, file)
     os.replace(draft, path)

@@ -85,7 +85,7 @@ def test_suspended_goes_on_from_its_last_checkpoint(any_bench):
     spec = any_bench.spec(steps=6, pause=0.05, save_every=2)
     with any_bench.executor() as executor:
         handle = executor.submit(spec)
-        wait_for(lambda: (spec.run / "checkpoints" / "000002").exists())
+        wait_for((spec.run / "checkpoints" / "000002").exists)
         executor.suspend(handle)
         ended = any_bench.end(executor, handle)
         assert ended.suspended

@@ -85,7 +85,7 @@ def test_a_ledger_outlives_a_restart_of_its_database(postgres):
         postgres.stop("immediate")
         back = threading.Timer(0.3, postgres.start)
         try:
-            with pytest.raises(LedgerError, match="cannot be used: .*refused"):
+            with pytest.raises(LedgerError, match=r"cannot be used: .*refused"):
                 Ledger.open(postgres.url, schema="restart")
         finally:
             back.start()

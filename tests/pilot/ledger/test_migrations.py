@@ -12,7 +12,8 @@ from tests.pilot.conftest import new_trial
 TRIAL_V1 = (
     "INSERT INTO trials (name, config_hash, seed, budget, state, kind, priority, edits, reason, evidence, attempts, "
     "end_reason, metrics, seconds, created, owner, token, lease_until) VALUES "
-    "('old', 'h1', 7, 100, 'running', 'variant', 0, '[]', 'because', '{\"pi\": 0.1}', 1, '', '{}', 0, 5, 'me', 'tok', 9)"
+    "('old', 'h1', 7, 100, 'running', 'variant', 0, '[]', 'because', '{\"pi\": 0.1}', 1, '', '{}', 0, 5, "
+    "'me', 'tok', 9)"
 )
 
 

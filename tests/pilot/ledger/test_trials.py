@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from otpilot.errors import LedgerError
 from otpilot.pilot.ledger import ENDS, HELD, STATES, TRANSITIONS, Ledger, Result
-from otpilot.pilot.ledger.states import check_transition
+from otpilot.pilot.states import check_transition
 from tests.pilot.conftest import Clock, new_trial
 
 
@@ -152,7 +152,7 @@ def test_no_sequence_of_calls_leaves_the_table(tmp_path_factory, calls):
             after = {t.id: t.state for t in ledger.trials()}
             for trial, state in after.items():
                 assert state == before[trial] or state in TRANSITIONS[before[trial]]
-            held = [t for t in ledger.trials(states=HELD)]
+            held = ledger.trials(states=HELD)
             assert all(t.owner and t.lease_until for t in held)
             assert all(t.owner is None for t in ledger.trials() if t not in held)
             before = after

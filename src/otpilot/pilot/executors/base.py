@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from otpilot.errors import ExecutorError
-from otpilot.pilot.ledger.states import EndState
+from otpilot.pilot.states import EndState
 
 OnPilotDeath = Literal["kill", "adopt"]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from otpilot.errors import ExecutorError
 from otpilot.pilot import supervisor
 from otpilot.pilot.executors.base import Ended, Executor, Handle, TrialSpec
-from otpilot.pilot.executors.start import conclude, earlier_end, job_body, prepare, read_json
-from otpilot.pilot.ledger.states import EndState
+from otpilot.pilot.executors.start import clear_drafts, conclude, earlier_end, job_body, prepare, read_json
 from otpilot.pilot.paths import TrialPaths
+from otpilot.pilot.states import EndState
 
 # Fills the run folder of the spec, from the checkpoint if there is one, and returns soon after the event is set.
 Work = Callable[[TrialSpec, Path | None, threading.Event], None]
@@ -53,6 +53,7 @@ class InProcessExecutor(Executor):
         """Start a trial, go on from its last checkpoint, or take its earlier end."""
         if any(running.handle.run == spec.run and self._is_alive(running) for running in self._running.values()):
             raise ExecutorError(f"Trial {spec.name!r} runs here already, in {spec.run}.")
+        clear_drafts(spec)
         ended = earlier_end(spec)
         if ended is None and not self.has_room():
             return None

@@ -19,6 +19,7 @@ from otpilot.errors import ExecutorError
 from otpilot.pilot import supervisor
 from otpilot.pilot.executors.base import Ended, Executor, Handle, OnPilotDeath, TrialSpec
 from otpilot.pilot.executors.start import (
+    clear_drafts,
     conclude,
     earlier_end,
     job_body,
@@ -26,9 +27,9 @@ from otpilot.pilot.executors.start import (
     read_json,
     trainer_arguments,
 )
-from otpilot.pilot.ledger.states import EndState
 from otpilot.pilot.paths import TrialPaths
 from otpilot.pilot.slots import Slot, Slots, plan_slots
+from otpilot.pilot.states import EndState
 
 TRAINER = (sys.executable, "-m", "otpilot", "train")
 GRACE_S = 10.0
@@ -134,6 +135,7 @@ class LocalExecutor(Executor):
 
     def _submit_here(self, spec: TrialSpec) -> Handle | None:
         """Start the trial, or take its earlier end; the folder is locked and nothing runs in it."""
+        clear_drafts(spec)
         ended = earlier_end(spec)
         if ended is not None:
             return self._remember_ended(spec, ended)

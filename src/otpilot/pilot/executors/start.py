@@ -38,6 +38,14 @@ def earlier_end(spec: TrialSpec) -> Ended | None:
     return conclude(spec.run, token=str(job["token"]), steps=spec.steps, left=left, seen_code=None)
 
 
+def clear_drafts(spec: TrialSpec) -> None:
+    """Remove what killed writers left: files that were to be moved into place. Nothing may run there."""
+    paths = TrialPaths(spec.run)
+    for folder in (paths.root, spec.run):
+        for draft in (*folder.glob(".*.tmp"), *folder.glob("*.tmp")):
+            draft.unlink(missing_ok=True)
+
+
 def conclude(
     run: Path, *, token: str, steps: int, left: Mapping[str, Any] | None, seen_code: int | None
 ) -> Ended | None:

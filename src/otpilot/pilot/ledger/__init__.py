@@ -2,7 +2,7 @@
 
 from otpilot.pilot.ledger.ledger import Ledger
 from otpilot.pilot.ledger.records import Attempt, Decision, Lease, NewTrial, Result, Round, Status, Trial
-from otpilot.pilot.ledger.states import ENDS, HELD, STATES, TRANSITIONS, EndState, TrialState
+from otpilot.pilot.states import ENDS, HELD, STATES, TRANSITIONS, EndState, TrialState
 
 __all__ = [
     "ENDS",

@@ -8,8 +8,8 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, or_,
 from otpilot.errors import LeaseLostError, LedgerError
 from otpilot.pilot.ledger import trials as rows
 from otpilot.pilot.ledger.records import Lease, Result, Trial
-from otpilot.pilot.ledger.states import ENDS, HELD, check_transition
 from otpilot.pilot.ledger.tables import attempts, trials
+from otpilot.pilot.states import ENDS, HELD, check_transition
 
 # An expiry that says: known to be gone, as against a lease that ran out.
 RELEASED = 0.0

@@ -7,8 +7,8 @@ from sqlalchemy import Connection, RowMapping, and_, delete, func, insert, selec
 
 from otpilot.errors import LedgerError
 from otpilot.pilot.ledger.records import Attempt, Decision, Round, Status
-from otpilot.pilot.ledger.states import HELD, STATES
 from otpilot.pilot.ledger.tables import attempts, campaign, decisions, rounds, trials
+from otpilot.pilot.states import HELD, STATES
 
 
 def put(connection: Connection, key: str, value: Any) -> None:

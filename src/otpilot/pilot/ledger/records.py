@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from otpilot.errors import LedgerError
-from otpilot.pilot.ledger.states import EndState, TrialState
+from otpilot.pilot.states import EndState, TrialState
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from otpilot.errors import LedgerError
 from otpilot.pilot.ledger.records import NewTrial, Trial
-from otpilot.pilot.ledger.states import HELD, TrialState, check_state, check_transition
 from otpilot.pilot.ledger.tables import attempts, configs, trials
+from otpilot.pilot.states import HELD, TrialState, check_state, check_transition
 
 HIDDEN = ("token",)
 COLUMNS = tuple(column for column in trials.columns if column.name not in HIDDEN)
