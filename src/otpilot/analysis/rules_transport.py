@@ -227,8 +227,10 @@ def _diagonal_share(view: RunView) -> Window | None:
     mass, diagonal = view.window(MASS), view.window(DIAGONAL)
     if mass is None or diagonal is None:
         return None
-    steps, mine, theirs = np.intersect1d(mass.steps, diagonal.steps, assume_unique=True, return_indices=True)
-    carried, on = mass.values[mine], diagonal.values[theirs]
+    steps, carried, on = mass.steps, mass.values, diagonal.values
+    if not np.array_equal(steps, diagonal.steps):
+        steps, mine, theirs = np.intersect1d(steps, diagonal.steps, assume_unique=True, return_indices=True)
+        carried, on = carried[mine], on[theirs]
     good = carried > 0
     if good.sum() < view.limits.min_points:
         return None
