@@ -189,9 +189,9 @@ def _controls(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> st
         f'<label><input type="checkbox" id="robust">{said("robust", lang)}</label>'
         f"{align if timed else ''}"
         f'<input type="search" id="filter" placeholder="{said("filter", lang)}" aria-label="{said("filter", lang)}">'
-        f'<button type="button" id="unzoom" hidden>{said("unzoom", lang)}</button>'
-        f'<div id="chips">{chips}<button type="button" class="quiet-button" id="all">{said("all", lang)}</button>'
-        f'<button type="button" class="quiet-button" id="none">{said("none", lang)}</button></div></div>'
+        f'<span>{word("runs", lang)}<button type="button" class="quiet-button" id="all">{said("all", lang)}</button>'
+        f'<button type="button" class="quiet-button" id="none">{said("none", lang)}</button></span>'
+        f'<button type="button" id="unzoom" hidden>{said("unzoom", lang)}</button><div id="chips">{chips}</div></div>'
     )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from otpilot.analysis.result import Analysis, RunReport
 from otpilot.errors import OtpilotError
+from otpilot.report.analysis import rows
 from otpilot.report.analysis.page_words import said
 from otpilot.report.analysis.words import Lang
 from otpilot.report.result import Picture
@@ -26,6 +27,7 @@ def pictures(analysis: Analysis, lang: Lang) -> tuple[list[Picture], list[str]]:
     found: list[Picture] = []
     problems: list[str] = []
     left_out = 0
+    called = rows.labels(analysis)
     for run in sorted(analysis.runs, key=lambda run: run.is_baseline):
         path = plan_path(run)
         if path is None:
@@ -34,9 +36,9 @@ def pictures(analysis: Analysis, lang: Lang) -> tuple[list[Picture], list[str]]:
             left_out += 1
             continue
         try:
-            found += list(_of_run(run, path, lang))
+            found += list(_of_run(called[run.id], path, lang))
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError, OtpilotError) as error:
-            problems.append(said("no picture", lang).format(run=run.name, error=error))
+            problems.append(said("no picture", lang).format(run=called[run.id], error=error))
     if left_out:
         problems.append(said("more plans", lang).format(count=left_out))
     return found, problems
@@ -51,7 +53,7 @@ def plan_path(run: RunReport) -> Path | None:
         return None
 
 
-def _of_run(run: RunReport, path: Path, lang: Lang) -> Iterator[Picture]:
+def _of_run(name: str, path: Path, lang: Lang) -> Iterator[Picture]:
     from otpilot.report.figures import pairs_figure, plan_figure
 
     # Opened here, because numpy forgets to close a damaged file.
@@ -61,7 +63,7 @@ def _of_run(run: RunReport, path: Path, lang: Lang) -> Iterator[Picture]:
     plan = arrays["unit_plan"][np.ix_(rows, columns)]
     source, target = (_smaller(arrays[name][keep]) for name, keep in (("source", rows), ("target", columns)))
     yield Picture(
-        title=said("plan of", lang).format(run=run.name),
+        title=said("plan of", lang).format(run=name),
         caption=said("plan", lang),
         png=plan_figure(plan / (plan.sum() or 1.0), source, target, mass=float(arrays["mass"])),
     )
@@ -73,7 +75,7 @@ def _of_run(run: RunReport, path: Path, lang: Lang) -> Iterator[Picture]:
         for row, column, share in zip(chosen, best, shares, strict=True)
     ]
     yield Picture(
-        title=said("pairs of", lang).format(run=run.name),
+        title=said("pairs of", lang).format(run=name),
         caption=said("pairs", lang),
         png=pairs_figure(source[chosen], target[best], labels, scale=_scale(source)),
     )

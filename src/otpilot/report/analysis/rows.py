@@ -106,7 +106,7 @@ def overview(analysis: Analysis) -> list[Row]:
         for cell in [name.removeprefix(SUCCESS)]
     ]
     held_out = EVAL if EVAL.metric(names) else EVAL_LOSS
-    return [*success, *(row for row in (held_out, LOSS, MASS) if row.metric(names))]
+    return [*success, *(row for row in (held_out, MASS, LOSS) if row.metric(names))]
 
 
 def labels(analysis: Analysis) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The tables and lists of the HTML page: runs, findings, verdicts, statistics, config differences."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from otpilot.analysis import wording
 from otpilot.analysis.compare import Comparison, Difference
@@ -102,40 +102,57 @@ def findings(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> Ite
 def _finding(told: Told, lang: Lang) -> str:
     pairs = [(word("metric", lang), told.metric)] if told.metric else []
     pairs += [(word("evidence", lang), told.window)] if told.window else []
-    pairs += list(told.evidence)
-    limits = [
-        f"<div><dt>{word('threshold', lang)} {safe_text(name)}</dt><dd>{safe_text(value)}</dd>"
-        f"<dt>({safe_text(origin)})</dt></div>"
+    evidence = "".join(
+        f"<div><dt>{safe_text(key)}</dt><dd>{safe_text(value)}</dd></div>" for key, value in (*pairs, *told.evidence)
+    )
+    limits = "".join(
+        f'<p class="quiet">{word("threshold", lang)} {safe_text(name)} <b>{safe_text(value)}</b> '
+        f"({safe_text(origin)})</p>"
         for name, value, origin in told.limits
-    ]
-    evidence = "".join(f"<div><dt>{safe_text(key)}</dt><dd>{safe_text(value)}</dd></div>" for key, value in pairs)
+    )
+    details = f"<dl>{evidence}</dl>{limits}"
+    if told.severity == "info":
+        details = f'<details class="why"><summary>{word("evidence", lang)}</summary>{details}</details>'
     return (
         f'<div class="found {told.severity}"><p><span class="tag {told.severity}">{safe_text(told.tag)}</span> '
-        f"{safe_text(told.sentence)}</p><dl>{evidence}</dl>{f'<dl>{"".join(limits)}</dl>' if limits else ''}</div>"
+        f"{safe_text(told.sentence)}</p>{details}</div>"
     )
 
 
 def comparisons(analysis: Analysis, lang: Lang) -> Iterator[str]:
-    """Yield each comparison's verdict and its pairs of runs."""
+    """Yield a table of verdicts, then each comparison's pairs of runs, folded."""
+    if not analysis.comparisons:
+        return
     called = rows.labels(analysis)
-    for found in analysis.comparisons:
-        ours, theirs = rows.comparison_title(found, called)
-        yield f"<h3>{safe_text(ours)} {word('vs', lang)} {safe_text(theirs)}</h3>"
-        yield f"<p>{_verdict(found, lang)}</p>"
-        head = [word("run", lang), word("baseline", lang), "seed", *_difference_heads(found, lang)]
-        body = [
-            f'<tr><th class="text name">{safe_text(pair.run)}</th><td class="text">{safe_text(pair.baseline)}</td>'
-            f"<td>{MISSING if pair.seed is None else pair.seed}</td>"
-            f"{_difference(pair.score)}{_difference(pair.last)}{_difference(pair.best)}</tr>"
-            for pair in found.pairs
-        ]
-        yield table(head, body, text=(0, 1))
-        yield from (f'<p class="quiet">{safe_text(note)}</p>' for note in found.notes)
+    sides = [[safe_text(side) for side in rows.comparison_title(one, called)] for one in analysis.comparisons]
+    head = [word("run", lang), word("baseline", lang), word("metric", lang), word("verdict", lang), ""]
+    body = [
+        f'<tr><th class="text name">{ours}</th><td class="text">{theirs}</td>'
+        f'<td class="text">{safe_text(one.metric)}</td>'
+        f'<td class="text">{_verdict(one, lang)}</td>'
+        f'<td class="text">{safe_text(wording.verdict_basis(one.verdict, lang))}</td></tr>'
+        for one, (ours, theirs) in zip(analysis.comparisons, sides, strict=True)
+    ]
+    yield table(head, body, text=(0, 1, 2, 3))
+    yield '<div class="card sheet">'
+    for one, (ours, theirs) in zip(analysis.comparisons, sides, strict=True):
+        title = f"{ours} {word('vs', lang)} {theirs}: {safe_text(one.metric)}"
+        yield f'<details class="stats"><summary>{title}</summary>{_pairs(one, called, lang)}</details>'
+    yield "</div>"
+    for note in dict.fromkeys(note for one in analysis.comparisons for note in one.notes):
+        yield f'<p class="quiet">{safe_text(note)}</p>'
 
 
-def _difference_heads(found: Comparison, lang: Lang) -> list[str]:
-    metric = safe_text(found.metric)
-    return [f"{metric}<br>{name}" for name in (word("score", lang), word("last", lang), word("best", lang))]
+def _pairs(found: Comparison, called: Mapping[str, str], lang: Lang) -> str:
+    head = [word("run", lang), word("baseline", lang), "seed", *(word(key, lang) for key in ("score", "last", "best"))]
+    body = [
+        f'<tr><th class="text name">{safe_text(called.get(pair.run, pair.run))}</th>'
+        f'<td class="text">{safe_text(called.get(pair.baseline, pair.baseline))}</td>'
+        f"<td>{MISSING if pair.seed is None else pair.seed}</td>"
+        f"{_difference(pair.score)}{_difference(pair.last)}{_difference(pair.best)}</tr>"
+        for pair in found.pairs
+    ]
+    return table(head, body, text=(0, 1), box="scroll")
 
 
 def _difference(one: Difference | None) -> str:
@@ -147,10 +164,8 @@ def _difference(one: Difference | None) -> str:
 
 
 def _verdict(found: Comparison, lang: Lang) -> str:
-    verdict = found.verdict
-    kind = verdict.word if verdict.word != "not distinguishable" else ""
-    name = f'<span class="verdict {kind}">{wording.verdict_word(verdict, lang)}</span>'
-    return f"{name} {safe_text(wording.verdict_basis(verdict, lang))}"
+    kind = found.verdict.word if found.verdict.word != "not distinguishable" else ""
+    return f'<span class="verdict {kind}">{wording.verdict_word(found.verdict, lang)}</span>'
 
 
 def postmortems(analysis: Analysis, lang: Lang) -> Iterator[str]:
@@ -201,12 +216,13 @@ def statistics(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> I
     yield '<div class="card sheet">'
     for place, metric in enumerate(order[:MOST_TABLES]):
         body = [
-            f"<tr>{name_cell(run, called[run.id], style, lang)}{_figures(run.statistics[metric])}</tr>"
+            f'<tr><th class="text">{stroke(style)} {safe_text(called[run.id])}</th>'
+            f"{_figures(run.statistics[metric])}</tr>"
             for run, style in zip(analysis.runs, styles, strict=True)
             if metric in run.statistics
         ]
         opened = " open" if place == 0 else ""
-        shown = table(head, body, box="scroll")
+        shown = table(head, body, box="scroll tight")
         yield f'<details class="stats"{opened}><summary>{safe_text(metric)}</summary>{shown}</details>'
     yield "</div>"
     explained = " ".join(word(f"explain {key}", lang) for key in ("endpoint", "mean", "slope", "jitter"))

@@ -22,6 +22,8 @@ STYLES = {"problem": "bold red", "warning": "yellow", "info": "cyan"}
 VERDICTS = {"better": "bold green", "worse": "bold red", "not distinguishable": "bold"}
 STATES = {"finished": "green", "running": "cyan", "diverged": "red", "crashed": "red", "killed": "yellow"}
 MISSING = "–"
+MOST_COLUMNS = 4
+"""Figures of a run in the table, most telling first; more do not fit into 100 columns."""
 
 
 def render(analysis: Analysis, lang: Lang = "en", *, only: Literal["comparison", "postmortem"] | None = None) -> Group:
@@ -39,14 +41,14 @@ def render(analysis: Analysis, lang: Lang = "en", *, only: Literal["comparison",
 
 def run_table(analysis: Analysis, lang: Lang) -> Table:
     """Return one row per run: state, steps, the last (best) values of the key metrics, tags."""
-    shown = rows.overview(analysis)
+    shown = rows.overview(analysis)[:MOST_COLUMNS]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(word("run", lang), overflow="fold", min_width=12, ratio=None)
+    table.add_column(word("run", lang), overflow="fold", min_width=16)
     table.add_column(word("state", lang), no_wrap=True)
     table.add_column(word("steps", lang), justify="right", no_wrap=True)
     for row in shown:
-        table.add_column(row.label(lang), justify="right", no_wrap=len(shown) < 5)
-    table.add_column(word("tag", lang), overflow="fold", min_width=14)
+        table.add_column(row.label(lang), justify="right", no_wrap=True)
+    table.add_column(word("tag", lang), overflow="fold", min_width=18)
     called = rows.labels(analysis)
     for run in analysis.runs:
         values = [Text(_level(run, row)) for row in shown]
