@@ -207,7 +207,7 @@ def _stability(rows: FiniteRows) -> Stability:
         last=last,
         mean=middle,
         std=std,
-        cv=None if middle is None or std is None else std / (abs(middle) + EPS_STABILITY),
+        cv=None if middle is None or std is None else _number(std / (abs(middle) + EPS_STABILITY)),
         med_abs_rel_change=_med_abs_rel_change(values),
         min=low,
         min_step=int(steps[place]),

@@ -141,4 +141,4 @@ def _place(scores: Sequence[float], scale: Scale) -> list[float]:
 def _shown(value: float, scale: Scale) -> float:
     if scale == "difference":
         return value
-    return math.expm1(value) if value < 700 else math.inf
+    return math.expm1(min(value, 700.0))  # beyond that it does not fit into a float
