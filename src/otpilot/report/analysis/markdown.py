@@ -134,9 +134,10 @@ def _all_sections(analysis: Analysis, lang: Lang, charts: Sequence[str], *, fres
     marks = "###" if fresh else "####"
     explained = ["", f"{marks} {word('interpretation', lang)}", *blocks.explanation_lines(lang)]
     yield word("table", lang), ["", *blocks.table_lines(analysis), *explained]
-    for run in analysis.runs:
-        if run.shared:
-            yield f"{word('summary', lang)}: {escape_markdown(run.id)}", list(blocks.summary_lines(run))
+    shared = [run for run in analysis.runs if run.shared]
+    if shared:
+        runs = [[f"{marks} Run {escape_markdown(run.id)}", *blocks.summary_lines(run), ""] for run in shared]
+        yield word("summary", lang), [line for lines in runs for line in lines][:-1]
     yield word("diagnosis", lang), _diagnosis(analysis, lang)
     for metric in dict.fromkeys(found.metric for found in analysis.comparisons):
         comparisons = [found for found in analysis.comparisons if found.metric == metric]
@@ -180,7 +181,7 @@ def _diagnosis(analysis: Analysis, lang: Lang) -> list[str]:
     called = rows.labels(analysis)
     for run in analysis.runs:
         told = [tell(finding, lang) for finding in ranked(run.findings)]
-        if not told:
+        if not told and not run.events:
             lines.append(f"- {says(escape_markdown(called[run.id]), word('nothing found', lang), lang)}")
             continue
         lines.append(f"- {says(escape_markdown(called[run.id]), '', lang).rstrip()}")
