@@ -28,7 +28,7 @@ class TrackioFile:
     def runs(self) -> Iterator[RunHistory]:
         """Yield each run, by the order of its first row, one in memory at a time."""
         try:
-            with closing(sqlite3.connect(f"file:{quote(str(self.path.resolve()))}?mode=ro", uri=True)) as database:
+            with closing(_opened(self.path)) as database:
                 tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
                 if TABLE not in tables:
                     self.problems.append(f"{self.path} is no Trackio file: it has no table `metrics`.")
@@ -38,6 +38,18 @@ class TrackioFile:
                     yield _run(database, self.path, (key, run_id, name), tables)
         except sqlite3.Error as error:
             self.problems.append(f"{self.path} could not be read to its end: {error}.")
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """Return a read-only connection; where not even SQLite's index of a shared log may be written, without that log."""
+    place = f"file:{quote(str(path.resolve()))}?mode=ro"
+    database = sqlite3.connect(place, uri=True)
+    try:
+        database.execute("SELECT name FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        database.close()
+        database = sqlite3.connect(f"{place}&immutable=1", uri=True)
+    return database
 
 
 def _columns(database: sqlite3.Connection, table: str) -> set[str]:
