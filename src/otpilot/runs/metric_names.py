@@ -89,7 +89,7 @@ def canonical(name: str) -> str:
             break
     if not name.startswith((*PREFIXES, *BOOKKEEPING)):
         name = f"train/{name}"
-    if name.startswith(DOUBLED):
+    while name.startswith(DOUBLED):
         name = "train/ot_" + name[len(DOUBLED) :]
     return name
 
