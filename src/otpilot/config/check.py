@@ -52,8 +52,10 @@ def _without_unknown_keys(body: dict[str, Any]) -> tuple[tuple[str, ...], dict[s
     """Return a sentence for each unknown key, and the config without them, so that the rest can be checked as well."""
     trimmed = copy.deepcopy(body)
     problems = []
+    pretrained = read(body, "policy.path") is not None  # then the policy's keys are those of its checkpoint
+    known = {key: value for key, value in body.items() if not (pretrained and key == "policy")}
     try:
-        for path, problem in unknown_keys(body, TrainConfig):
+        for path, problem in unknown_keys(known, TrainConfig):
             problems.append(problem)
             _forget(trimmed, path)
     except ConfigError as error:

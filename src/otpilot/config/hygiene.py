@@ -38,7 +38,7 @@ IDLE = (
     ),
     Idle("eval_use_ema", lambda c: c.ema_decay is None, "ema_decay is null, so there are no averaged weights"),
     Idle("max_eval_samples", lambda c: c.eval_steps == 0, "eval_steps is 0"),
-    Idle("save_freq", lambda c: not c.save_checkpoint, "save_checkpoint is false"),
+    Idle("save_freq", lambda c: not c.save_checkpoint and c.save_freq > 0, "save_checkpoint is false"),
     Idle("keep_best", lambda c: c.keep_best and not c.save_checkpoint, "save_checkpoint is false"),
     Idle("plan_images_every", lambda c: not c.ot.enable or c.eval_steps == 0, "it counts evaluations of a transport"),
     Idle("warmup_ratio", lambda c: c.scheduler is None, "the policy's preset has no schedule"),

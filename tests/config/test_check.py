@@ -1,0 +1,162 @@
+"""`otpilot config check` finds what keeps a config from training, and says what it says in vain."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+import otpilot.sim.env_config  # noqa: F401 - registers the env type
+from otpilot.config.check import check_config
+from otpilot.config.hygiene import IDLE
+from otpilot.config.recipes import list_recipes
+
+CONFIGS = sorted((Path(__file__).parents[1] / "data" / "configs").glob("*.json"))
+FEATURE = {"src_key": "action", "weight_label": 1.0}
+
+
+@pytest.fixture
+def check(world, tmp_path):
+    """Return a function that checks the shared tiny config with changes."""
+
+    def look(*overrides, **changes):
+        return check_config(str(world.write(tmp_path / "cfg.json", **changes)), overrides)
+
+    return look
+
+
+def has(sentences, *words):
+    return any(all(word in sentence for word in words) for sentence in sentences)
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_the_seeds_own_configs_pass_unchanged(file):
+    result = check_config(str(file))
+    assert result.problems == ()
+    assert has(result.notes, "heuristic", "no transport happens")
+    assert has(result.notes, "dataset.root is not on this machine")
+    assert len(result.notes) == len(set(result.notes))
+
+
+@pytest.mark.parametrize("recipe", list_recipes(), ids=lambda recipe: recipe.name)
+def test_every_recipe_passes_and_says_nothing_in_vain(recipe):
+    result = check_config(f"recipe:{recipe.name}")
+    assert result.problems == ()
+    assert not has(result.notes, "no effect", "") or recipe.name in {"r2", "embed_only_3cam"}
+
+
+def test_a_good_config_has_nothing_to_say(check):
+    result = check()
+    assert (result.problems, result.notes) == ((), ())
+
+
+def test_all_unknown_keys_are_found_at_once_and_the_rest_is_checked(check):
+    features = [{**FEATURE, "weight_lable": 1.0}]
+    result = check("--polcy.type=act", "--ot.lambda_ott=1", "--steps=0", **{"ot.loss_config.features": features})
+    assert has(result.problems, "'polcy'", "'policy'")
+    assert has(result.problems, "'ot.lambda_ott'", "'lambda_ot'")
+    assert has(result.problems, "features.0.weight_lable", "'weight_label'")
+    assert has(result.problems, "steps is 0")
+    assert len(result.problems) == 4
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("--ot.lambda_ot=-1", ["ot.lambda_ot is -1"]),
+        ("--policy.type=actt", ["actt", "Did you mean 'act'"]),
+        ("--batch_size=0", ["batch_size is 0"]),
+        ("--eval_steps=10", ["eval_split"]),
+        ("--early_stopping.patience_eval_intervals=3", ["early_stopping watches eval/offline_eval/avg_loss"]),
+        ("--early_stopping.monitor=sim/success_mean", ["early_stopping watches sim/", "closed loop"]),
+        ("--keep_best=true", ["keep_best", "nothing is evaluated"]),
+        ("--ot.pair_info_path=null", ["ot.pair_info_path is not set"]),
+        ("--use_policy_training_preset=false", ["Optimizer and Scheduler"]),
+        ("--ot.loss_config.epsilon=0.1 --ot.loss_config.sinkhorn_epsilon=0.2", []),
+        ("steps", ["--key=value"]),
+    ],
+)
+def test_problems(check, override, words):
+    result = check(*override.split())
+    if words:
+        assert has(result.problems, *words), result
+    else:
+        assert result.problems == ()  # the later override of the same thing wins
+
+
+def test_terms_that_a_policy_cannot_embed(check):
+    features = [{"src_key": "action", "use_learned_embed": True, "weight_embed": 1.0}]
+    assert has(check(**{"ot.loss_config.features": features}).problems, "no learned embedding for 'action'")
+
+
+def test_missing_source(check):
+    result = check(**{"ot.src_repo_id": "", "ot.src_root": None})
+    assert has(result.problems, "no source dataset")
+
+
+VALUES = {
+    "ot.obs_keys": ["action"], "ot.batch_ratio": 0.25, "ot.target_grad_share": 0.2, "ot.cutoff_quantile": 0.1,
+    "ot.src_weight": 2.0, "ot.loss_config.cost_ema_decay": 0.5, "ot.loss_config.prior_kappa": 0.1,
+    "ot.window_size": 3, "eval_use_ema": True, "max_eval_samples": 5, "save_freq": 7, "keep_best": True,
+    "plan_images_every": 2, "warmup_ratio": 0.1, "discrete_actions": {"focal_gamma": 1.0}, "dataset.streaming": True,
+    "peft": {"r": 2}, "sample_weighting": {"type": "rabc"}, "reward_model": None, "job": {"target": "a10g"},
+    "save_checkpoint_to_hub": True,
+}  # fmt: skip
+ALSO = {
+    "ot.window_size": {"ot.no_window": True},
+    "ot.loss_config.prior_kappa": {"ot.loss_config.prior": "product"},
+    "ot.loss_config.cost_ema_decay": {"ot.loss_config.cost_normalization": "none"},
+    "save_checkpoint_to_hub": {"policy.repo_id": "me/it"},
+}
+REFUSED = {"reward_model"}  # LeRobot reads a reward model's features before we can speak
+
+
+@pytest.mark.parametrize("idle", [idle for idle in IDLE if idle.key not in REFUSED], ids=lambda idle: idle.key)
+def test_what_is_said_in_vain_is_noted(check, idle):
+    result = check(**{idle.key: VALUES[idle.key], **ALSO.get(idle.key, {})})
+    assert has(result.notes, f"{idle.key} has no effect: {idle.why}."), result
+
+
+def test_a_policys_own_rate_beside_an_optimizer(check):
+    result = check(
+        **{
+            "policy.optimizer_lr": 1e-4,
+            "use_policy_training_preset": False,
+            "optimizer": {"type": "adamw", "lr": 1e-4},
+            "scheduler": {"type": "diffuser", "name": "cosine", "num_warmup_steps": 0},
+        }
+    )
+    assert has(result.notes, "policy.optimizer_lr has no effect")
+    assert has(check(optimizer={"type": "adamw", "lr": 1}).notes, "the policy's own optimizer is used")
+
+
+def test_a_device_that_is_elsewhere_is_a_note(check):
+    result = check("--policy.device=cuda:7")
+    assert result.problems == ()
+    assert has(result.notes, "policy.device = cuda:7 is not available on this machine")
+
+
+def test_weights_that_have_to_be_downloaded_are_noted(check, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    name = "--policy.pretrained_backbone_weights=ResNet18_Weights.IMAGENET1K_V1"
+    assert has(check(name).notes, "pretrained_backbone_weights", "set it to null", str(tmp_path))
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth").touch()
+    assert check(name).notes == ()
+
+
+def test_a_policy_in_a_checkpoint_that_is_elsewhere(check):
+    result = check(**{"policy": {"path": "/nowhere/pretrained_model"}})
+    assert (result.problems, result.notes) == ((), ("policy.path is not on this machine: /nowhere/pretrained_model.",))
+
+
+def test_files_that_cannot_be_read_are_problems(tmp_path):
+    (tmp_path / "half.yaml").write_text("a: [1")
+    for name in (tmp_path / "half.yaml", tmp_path / "nowhere.json", "recipe:nowhere"):
+        assert len(check_config(str(name)).problems) == 1
+
+
+def test_a_yaml_file_is_checked_as_well(world, tmp_path):
+    path = tmp_path / "cfg.yaml"
+    path.write_text(yaml.safe_dump(json.loads(json.dumps(world.config()))) + "train: {lr: 5e-5, schedular: cosine}\n")
+    assert has(check_config(str(path)).problems, "train.schedular", "train.scheduler")
