@@ -177,6 +177,12 @@ def test_no_name_leaves_its_place_in_the_page():
     assert "<img" not in page
 
 
+def test_the_licence_of_the_code_that_a_page_carries_stands_in_it():
+    page = render_html(analysis(run("r", [noisy("train/loss", 0)])))
+    assert "Leon Sorokin" in page
+    assert "Permission is hereby granted" in page
+
+
 def test_gaps_are_counted_beneath_the_chart_and_in_the_tables():
     page = render_html(analysis(run("r", [curve("train/loss", [1.0, math.nan, math.inf, 1e300, 2.0])])))
     assert "2 values are NaN or infinite: gaps." in page

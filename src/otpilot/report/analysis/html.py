@@ -56,6 +56,8 @@ def render_html(analysis: Analysis, *, lang: Lang = "en", title: str | None = No
     bodies = [(name, heading, "\n".join(lines)) for name, heading, lines in sections]
     present = [(name, heading, body) for name, heading, body in bodies if body]
     scripts = [_asset(name) for name in _SCRIPTS]
+    # A page is a copy of uPlot, and its licence wants to stand in every copy.
+    scripts[0] = f"/*\n{_asset('vendor/LICENSE')}*/\n{scripts[0]}"
     parts = [
         *_head(title, lang, scripts),
         *_top(analysis, title, lang),
