@@ -108,6 +108,13 @@ def test_equal_configs_and_seeds_alone_explain_nothing():
     assert any("seeds differ" in note for note in seeds.notes)
 
 
+def test_a_run_that_is_not_worse_or_hardly_worse_is_told():
+    scored = {name: history({EVAL: [score] * 6}, id=name) for name, score in (("a", 0.40), ("b", 0.44), ("c", 0.60))}
+    assert any("not worse" in note for note in postmortem(scored["a"], scored["b"]).notes)
+    assert any("may be noise" in note for note in postmortem(scored["b"], scored["a"]).notes)
+    assert not any("noise" in note for note in postmortem(scored["c"], scored["a"]).notes)
+
+
 def test_runs_that_were_evaluated_differently_are_told():
     found = postmortem(history(config=changed(dataset__eval_split=0.2)), history(id="base"))
     assert any("not evaluated alike" in note for note in found.notes)

@@ -7,8 +7,9 @@ import pytest
 
 from otpilot.analysis.diagnosis import TAGS, diagnose
 from otpilot.analysis.findings import Finding
-from otpilot.analysis.phrases_zh import ORIGINS_ZH
+from otpilot.analysis.phrases_zh import NOTES, ORIGINS_ZH
 from otpilot.analysis.postmortem import postmortem
+from otpilot.analysis.result import analyze
 from otpilot.analysis.thresholds import Thresholds
 from otpilot.analysis.verdict import Verdict, judge_floor, judge_pairs
 from otpilot.analysis.wording import (
@@ -17,13 +18,14 @@ from otpilot.analysis.wording import (
     describe,
     difference,
     mechanism,
+    note,
     sentence,
     tag_name,
     verdict_basis,
     verdict_word,
 )
 
-from .build import history
+from .build import changed, history
 from .test_diagnosis import CASES, NAMED
 from .test_postmortem import seed_run
 
@@ -109,6 +111,34 @@ def test_an_unknown_tag_and_odd_evidence_are_still_told():
         tag="plateau", severity="info", metric="{fall}", evidence={"fall": 0.01, "level": 1.0, "error": 0.1}
     )
     assert "{fall}" in sentence(hostile, "en")
+
+
+def written_notes():
+    """Notes of analyses that are made so that every note is written at least once."""
+    loss = "eval/offline_eval/avg_l1"
+    scored = {name: history({loss: [score] * 6}, id=name) for name, score in (("a", 0.40), ("b", 0.44))}
+    other = changed(seed=1, dataset__eval_split=0.2)
+    yield from postmortem(scored["a"], scored["b"]).notes
+    yield from postmortem(scored["b"], scored["a"]).notes
+    yield from postmortem(history(config=other), history(id="base")).notes
+    odd = history({loss: [0.4, np.nan]}, id="odd")
+    many = history({f"train/x{i}": [1.0] for i in range(99)}, id="many")
+    success = history({"sim/success_mean": [0.4], loss: [0.4]}, id="success")
+    for runs in ([odd, scored["a"]], [many, many], [success, scored["a"]]):
+        found = analyze(runs, baselines=[runs[1].id])
+        yield from found.notes
+        yield from (text for part in (*found.runs, *found.comparisons) for text in part.notes)
+
+
+def test_every_note_that_the_analysis_writes_has_chinese_words():
+    texts = set(written_notes())
+    for text in texts:
+        assert CHINESE.search(note(text, "zh")), text
+        assert note(text, "en") == text
+    for pattern, _ in NOTES:
+        assert any(re.fullmatch(pattern, text) for text in texts), pattern
+    assert note("7 of 9 runs hold no evaluation at all.", "zh") == "9 个 run 中有 7 个没有任何评估。"
+    assert note("3 rows were torn.", "zh") == "3 rows were torn."
 
 
 def test_a_limit_set_by_the_user_says_so():

@@ -167,3 +167,28 @@ ORIGINS_ZH: dict[str, str] = {
     "stale_points": "otpilot：点数更少时可能偶然重复",
     "loading_share": "otpilot：加载占一步的一半以上（种子报告 001：0.274 s 中占 0.167 s）",
 }
+
+# Notes are written in English where they arise; (pattern, Chinese), the groups of the pattern are \1, \2, ...
+NOTES: tuple[tuple[str, str], ...] = (
+    (
+        r"Only a validation loss exists for (?:both|these runs), no closed-loop success\..*",
+        "只有验证损失，没有闭环成功率。仅凭损失可能把方法排反：曾有一例，成功率最高的 source-only 按损失排在最后。",
+    ),
+    (r"Closed-loop success exists for some runs only.*", "只有部分 run 有闭环成功率；两者都有时，它优先于验证损失。"),
+    (r"(\d+) of (\d+) runs hold no evaluation at all\.", r"\2 个 run 中有 \1 个没有任何评估。"),
+    (r"Some runs have no finite evaluations at an equal step.*", "部分 run 在相同步数处没有有限的评估值，未计入结论。"),
+    (r"The run is not worse than the baseline.*", "该 run 并不差于基线，无需解释；差异照列。"),
+    (
+        r"Between seeds, scores of one configuration have varied by (\S+) %: this may be noise\.",
+        r"同一配置在不同随机种子间相差可达 \1%：可能只是噪声。",
+    ),
+    (
+        r"The seeds differ; between seeds, scores of one configuration have varied by (\S+) %\.",
+        r"随机种子不同；同一配置在不同种子间相差可达 \1%。",
+    ),
+    (r"The two runs were not evaluated alike.*", "两个 run 的评估方式不同，得分未必可比。"),
+    (r"The ranking rests on a validation loss.*", "排序依据是验证损失，可能把方法排反。"),
+    (r"Jitter could not be compared.*", "抖动无法比较：两个 run 没有共同的训练指标尾段。"),
+    (r"(\d+) of (\d+) metrics are not drawn\.", r"\2 个指标中有 \1 个未绘制。"),
+    (r"A run with id (.+) was read before; this one is called (.+)\.", r"id 为 \1 的 run 已读入；本 run 改称 \2。"),
+)

@@ -49,6 +49,8 @@ PRESET_KEYS = {
     "scheduler.num_warmup_steps": "policy.scheduler_warmup_steps",
 }
 ABSENT = "(not set)"
+SEED_SPREAD = 12
+"""Percent by which one long configuration varied over three seeds (design/statistics.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +149,7 @@ def explain(worse: ScoreCard, better: ScoreCard, limits: Thresholds) -> PostMort
         mechanism=_mechanism(worse, differences, jitter),
         test=changes[0] if changes else None,
         follow_up=tuple(changes[1:]),
-        notes=_notes(differences, metrics[0] if metrics else None, jitter),
+        notes=_notes(differences, metrics[0] if metrics else None, jitter, None if values is None else values.percent),
     )
 
 
@@ -228,13 +230,20 @@ def _mechanism(worse: ScoreCard, differences: tuple[ConfigDifference, ...], jitt
     return "optimiser mismatch" if areas and areas[0] in ("optimiser", "schedule") else "unclear"
 
 
-def _notes(differences: tuple[ConfigDifference, ...], metric: str | None, jitter: JitterEvidence) -> tuple[str, ...]:
+def _notes(
+    differences: tuple[ConfigDifference, ...], metric: str | None, jitter: JitterEvidence, percent: float | None
+) -> tuple[str, ...]:
     notes = []
+    rates = metric is not None and is_success(metric)
+    if percent is not None and (-percent if rates else percent) <= 0:
+        notes.append("The run is not worse than the baseline, so there is nothing to explain; the differences stand.")
+    elif percent is not None and abs(percent) < SEED_SPREAD:
+        notes.append(f"Between seeds, scores of one configuration have varied by {SEED_SPREAD} %: this may be noise.")
     if any(item.area == "evaluation" for item in differences):
         notes.append("The two runs were not evaluated alike, so their scores may not compare.")
     if any(item.area == "seed" for item in differences):
-        notes.append("The seeds differ; between seeds, scores of one configuration have varied by 12 %.")
-    if metric is not None and not is_success(metric):
+        notes.append(f"The seeds differ; between seeds, scores of one configuration have varied by {SEED_SPREAD} %.")
+    if metric is not None and not rates:
         notes.append("The ranking rests on a validation loss, which can rank methods backwards.")
     if jitter.exploded is None:
         notes.append("Jitter could not be compared: no training metric has a tail in both runs.")

@@ -1,12 +1,13 @@
 """Findings, verdicts and post-mortems in words, English or Chinese, with numbers and the origin of the limits."""
 
+import re
 import string
 from typing import Literal
 
 from otpilot.analysis.findings import Finding, Number, Threshold
 from otpilot.analysis.phrases import EVALUATION, Phrase
 from otpilot.analysis.phrases_en import ENGLISH
-from otpilot.analysis.phrases_zh import CHINESE, ORIGINS_ZH
+from otpilot.analysis.phrases_zh import CHINESE, NOTES, ORIGINS_ZH
 from otpilot.analysis.postmortem import ConfigDifference, PostMortem, SingleChange
 from otpilot.analysis.thresholds import Thresholds
 from otpilot.analysis.verdict import Verdict
@@ -142,6 +143,16 @@ def change(found: SingleChange, lang: Lang) -> str:
     if lang == "en":
         return f"Set {found.key} to {setting(found.value)} (now {setting(found.instead_of)}), and change nothing else."
     return f"只改 {found.key}：{setting(found.instead_of)} → {setting(found.value)}，其余保持不变。"
+
+
+def note(text: str, lang: Lang) -> str:
+    """Return a note in a language; one that was not written by the analysis (by a reader, say) stays as it is."""
+    if lang == "zh":
+        for pattern, chinese in NOTES:
+            match = re.fullmatch(pattern, text)
+            if match:
+                return match.expand(chinese)
+    return text
 
 
 def setting(value: object) -> str:
