@@ -233,3 +233,15 @@ def test_a_baseline_may_be_given_by_its_folder(run, campaign):
     code, out, _ = run("analyze", campaign / "fast", "--baseline", campaign / "base" / "s0")
     assert code == 0
     assert "fast vs s0" in out
+
+
+def test_watch_leaves_cleanly_at_ctrl_c(campaign):
+    # The signal is sent by the process itself, once it waits between two looks at the folder.
+    program = (
+        "import os, signal, time\nfrom otpilot.cli import app\nfrom otpilot.report.analysis import watch\n"
+        "watch.watch.__kwdefaults__['sleep'] = lambda seconds: (os.kill(os.getpid(), signal.SIGINT), time.sleep(5))\n"
+        f"app(['watch', {str(campaign)!r}])\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert "2,000/2,000" in answer.stdout

@@ -17,9 +17,11 @@ from otpilot.runs.metric_names import Direction
 _UNSAFE_IN_LINK = str.maketrans({"(": "%28", ")": "%29", " ": "%20", "<": "%3C", ">": "%3E", "\n": "", "\r": ""})
 
 
-def link_target(url: str) -> str:
-    """Return a URL that cannot end the parentheses of a Markdown link."""
-    return url.translate(_UNSAFE_IN_LINK)
+def web_address(run: RunReport) -> str | None:
+    """Return a run's web address (no other scheme) such that it cannot end the parentheses of a link, or None."""
+    if run.url is None or not run.url.startswith(("https://", "http://")):
+        return None
+    return run.url.translate(_UNSAFE_IN_LINK)
 
 
 def result_lines(run: RunReport, lang: Lang, *, change: bool, indent: str = "") -> Iterator[str]:
@@ -72,19 +74,20 @@ def title(run: RunReport, label: str, lang: Lang) -> str:
     if lang == "en":
         return f"{name} ({escape_markdown(run.id)})"
     policy = escape_markdown(run.config.policy or run.id)
-    return f"{name}  [{policy}]({link_target(run.url)})" if run.url else f"{name}  {policy}"
+    address = web_address(run)
+    return f"{name}  [{policy}]({address})" if address else f"{name}  {policy}"
 
 
 def fresh_title(run: RunReport, label: str) -> str:
     """Return the heading of a run in a new report: `R1  (url)`, or its source where it has no address."""
-    place = link_target(run.url) if run.url else escape_markdown(run.source or run.id)
+    place = web_address(run) or escape_markdown(run.source or run.id)
     return f"{escape_markdown(label)}  ({place})"
 
 
 def overview_lines(analysis: Analysis) -> Iterator[str]:
     """Return one line per run: id, policy, where it is."""
     for run in analysis.runs:
-        place = link_target(run.url) if run.url else escape_markdown(run.source)
+        place = web_address(run) or escape_markdown(run.source)
         yield f"- {escape_markdown(run.id)} · {escape_markdown(run.config.policy or run.name)} · {place}"
 
 

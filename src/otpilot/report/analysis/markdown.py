@@ -91,9 +91,7 @@ def render_update(analysis: Analysis, *, lang: Lang, charts: Sequence[str] = (),
     for run in analysis.runs:
         lines += [f"### {blocks.title(run, called[run.id], lang)}"]
         if lang == "en":
-            lines += [
-                f"- {word('link', lang)}: {blocks.link_target(run.url) if run.url else escape_markdown(run.source)}"
-            ]
+            lines += [f"- {word('link', lang)}: {blocks.web_address(run) or escape_markdown(run.source)}"]
         lines += [f"- {_label('config', lang)}", *blocks.config_lines(run.config, lang)]
         lines += [f"- {_label('metrics', lang)}", *blocks.result_lines(run, lang, change=False, indent="  "), ""]
     return _join([*lines, *_sections(_all_sections(analysis, lang, charts, fresh=False), "###")])
