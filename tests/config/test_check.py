@@ -69,6 +69,7 @@ def test_all_unknown_keys_are_found_at_once_and_the_rest_is_checked(check):
         ("--eval_steps=10", ["eval_split"]),
         ("--early_stopping.patience_eval_intervals=3", ["early_stopping watches eval/offline_eval/avg_loss"]),
         ("--early_stopping.monitor=sim/success_mean", ["early_stopping watches sim/", "closed loop"]),
+        ("--warmup_ratio=0.1", ["warmup_ratio", "no schedule"]),
         ("--keep_best=true", ["keep_best", "nothing is evaluated"]),
         ("--ot.pair_info_path=null", ["ot.pair_info_path is not set"]),
         ("--use_policy_training_preset=false", ["Optimizer and Scheduler"]),
@@ -98,7 +99,7 @@ VALUES = {
     "ot.obs_keys": ["action"], "ot.batch_ratio": 0.25, "ot.target_grad_share": 0.2, "ot.cutoff_quantile": 0.1,
     "ot.src_weight": 2.0, "ot.loss_config.cost_ema_decay": 0.5, "ot.loss_config.prior_kappa": 0.1,
     "ot.window_size": 3, "eval_use_ema": True, "max_eval_samples": 5, "save_freq": 7, "keep_best": True,
-    "plan_images_every": 2, "warmup_ratio": 0.1, "discrete_actions": {"focal_gamma": 1.0}, "dataset.streaming": True,
+    "plan_images_every": 2, "discrete_actions": {"focal_gamma": 1.0}, "dataset.streaming": True,
     "peft": {"r": 2}, "sample_weighting": {"type": "rabc"}, "reward_model": None, "job": {"target": "a10g"},
     "save_checkpoint_to_hub": True,
 }  # fmt: skip

@@ -41,7 +41,6 @@ IDLE = (
     Idle("save_freq", lambda c: not c.save_checkpoint and c.save_freq > 0, "save_checkpoint is false"),
     Idle("keep_best", lambda c: c.keep_best and not c.save_checkpoint, "save_checkpoint is false"),
     Idle("plan_images_every", lambda c: not c.ot.enable or c.eval_steps == 0, "it counts evaluations of a transport"),
-    Idle("warmup_ratio", lambda c: c.scheduler is None, "the policy's preset has no schedule"),
     Idle(
         "discrete_actions",
         lambda c: c.discrete_actions is not None and not c.discrete_actions.discrete_dims,
@@ -89,6 +88,8 @@ def contradictions(config: TrainConfig) -> Iterator[str]:
             yield f"early_stopping watches {monitor}, but nothing is evaluated in closed loop; set env, env_eval_freq."
     if config.keep_best and config.eval_steps == 0 and not closed_loop:
         yield "keep_best is true, but nothing is evaluated; set eval_steps and dataset.eval_split, or env."
+    if config.warmup_ratio is not None and config.scheduler is None:
+        yield "warmup_ratio is given, but the policy's preset has no schedule; set optimizer, scheduler and the preset."
     if config.ot.enable:
         yield from _transport(config)
 

@@ -46,7 +46,7 @@ def build_parts(config: TrainConfig, meta: LeRobotDatasetMetadata, stats: dict[s
         meta: Metadata of the target dataset, from which the policy takes its features.
         stats: Statistics that normalise both domains; those of a resumed checkpoint come first.
     """
-    policy = make_policy(cfg=config.policy, ds_meta=meta, rename_map=config.rename_map)
+    policy = _make_policy(config, meta)
     preprocessor, postprocessor = _processors(config, policy, stats)
     optimizer, scheduler = make_optimizer_and_scheduler(_over_horizon(config), policy)
     return Parts(
@@ -74,6 +74,22 @@ def _over_horizon(config: TrainConfig) -> TrainConfig:
     longer.scheduler = copy.copy(config.scheduler)
     longer.scheduler.num_warmup_steps = round(config.warmup_ratio * config.horizon)
     return longer
+
+
+def _make_policy(config: TrainConfig, meta: LeRobotDatasetMetadata) -> PreTrainedPolicy:
+    """Return LeRobot's policy; a backbone whose weights cannot be downloaded says what to set."""
+    weights = getattr(config.policy, "pretrained_backbone_weights", None)
+    try:
+        made: PreTrainedPolicy = make_policy(cfg=config.policy, ds_meta=meta, rename_map=config.rename_map)
+    except OSError as error:  # torchvision's downloads raise URLError, which is one
+        if weights is None or config.policy.pretrained_path is not None:
+            raise
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise ConfigError(
+            f"The weights of policy.pretrained_backbone_weights = {weights} cannot be loaded ({error}). Without a "
+            f"network put their file into {folder}, or set the key to null to train the backbone from scratch."
+        ) from error
+    return made
 
 
 def _processors(config: TrainConfig, policy: PreTrainedPolicy, stats: dict[str, Any]) -> tuple[Processor, Processor]:
