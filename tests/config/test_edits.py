@@ -101,11 +101,13 @@ def test_terms_by_name_and_number() -> None:
         ("early_stopping", "set", {"patience_eval_intervals": 0}, "allowed"),
         ("ot..reg", "set", 1, "Cannot read"),
         ("ot.loss_config.target_mass", "mul", 0.5, "not a number"),
+        ("ot.loss_config.tau_src", "set", None, "hard marginal"),
     ],
 )
 def test_refused(path: str, op: str, value: Any, says: str) -> None:
+    config = act(loss_config={"target_mass": 0.5}) if says == "hard marginal" else act()
     with pytest.raises(ConfigError, match=says):
-        one(act(), path, op, value)
+        one(config, path, op, value)
 
 
 def test_words_of_an_edit() -> None:
@@ -149,6 +151,13 @@ def test_limits_stop_arithmetic_and_never_push_a_value_back() -> None:
     assert value_at(one(outside, REG, "mul", 0.5), REG) == 2500.0
     with pytest.raises(ConfigError, match="nothing moves"):
         one(outside, REG, "mul", 2.0, "raise")
+
+
+def test_null_that_means_infinity() -> None:
+    topk = "ot.topk_src_episodes"
+    assert value_at(one(act(), topk, "min", 20.0, "lower"), topk) == 20
+    assert value_at(one(act(), topk, "min", 10_001.0), topk) == BOUNDS[topk].high
+    assert value_at(one(act(), topk, "max", 20.0), topk) is None
 
 
 def test_whole_numbers_round_away_from_the_old_value() -> None:

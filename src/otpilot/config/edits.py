@@ -83,6 +83,9 @@ def apply(config: Mapping[str, Any], edits: Sequence[Edit]) -> tuple[dict[str, A
     body = copy.deepcopy(dict(config))
     changes = [change for edit in edits for change in _apply_one(body, edit)]
     check_sections(body)
+    loss = (body.get("ot") or {}).get("loss_config") or {}
+    if loss.get("target_mass") is not None and None in (loss.get("tau_src", 0.5), loss.get("tau_tgt", 0.5)):
+        raise ConfigError("target_mass needs finite tau_src and tau_tgt; a hard marginal fixes the mass at 1.")
     if not uses_preset(body) and not (body.get("optimizer") and body.get("scheduler")):
         raise ConfigError(
             "use_policy_training_preset is false, so the config needs an optimizer and a scheduler section."
@@ -180,9 +183,11 @@ def _new_value(edit: Edit, key: str, old: Any, bound: Bound | None, policy: str 
     number = {"mul": lambda: old * edit.value, "add": lambda: old + edit.value}.get(
         edit.op, lambda: min(old, edit.value) if edit.op == "min" else max(old, edit.value)
     )()
+    if math.isinf(number) and math.isinf(old):
+        return None
     # A value that is already outside may stay there, or come back; it never goes further out.
-    number = max(min(bound.low, old), min(max(bound.high, old), number))
-    return None if number == bound.null and math.isinf(number) else _as_kind(number, bound, old)
+    low, high = (min(bound.low, old), max(bound.high, old)) if math.isfinite(old) else (bound.low, bound.high)
+    return _as_kind(max(low, min(high, number)), bound, old)
 
 
 def _check_set(edit: Edit, key: str, old: Any, bound: Bound | None, policy: str | None) -> None:

@@ -39,6 +39,7 @@ KNOBS: dict[str, Knob] = {
     "ot.loss_config.max_iterations": Knob(name="iterations", code="iters"),
     f"{TERM_PREFIX}[*].weight_label": Knob(name="label weight", code="lbl"),
     f"{TERM_PREFIX}[*].weight_embed": Knob(name="embed weight", code="emb"),
+    f"{TERM_PREFIX}[*].detach_cost_grad": Knob(name="cost gradient", code="detach"),
     f"{TERM_PREFIX}[*].term_weight": Knob(name="term weight", code="term"),
     "batch_size": Knob(name="batch", code="bs"),
     "grad_accum_steps": Knob(name="batch", code="accum"),

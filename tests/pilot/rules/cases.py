@@ -94,6 +94,13 @@ def with_labels(config: Config, weight: float) -> Config:
     return apply(translate(config).config, [edit])[0]
 
 
+def detached() -> Config:
+    """Return the baseline without a gradient through its cost."""
+    config = act()
+    config["ot"]["loss_config"]["features"][0]["detach_cost_grad"] = True
+    return config
+
+
 def hard() -> Config:
     """Return the baseline with hard marginals (in today's form: the fork reads a null tau as its default)."""
     taus = [Edit(path=f"ot.loss_config.{name}", op="set", value=None) for name in ("tau_src", "tau_tgt")]
@@ -232,6 +239,13 @@ CASES: dict[str, Pair] = dict(
             {"ot.loss_config.cost_normalization": "ema"},
             IDLE,
             Case(config=ours(), tags=(DEAD,)),
+        ),
+        one(
+            "attach_gradient",
+            Case(config=detached(), tags=(DEAD,)),
+            {"ot.loss_config.features[observation.images.ee].detach_cost_grad": False},
+            Case(config=act(), tags=(DEAD,)),
+            Case(config=detached(), tags=(LOW,)),
         ),
         one(
             "energy_objective",

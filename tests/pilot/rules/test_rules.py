@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otpilot.analysis.diagnosis import TAGS, diagnose
-from otpilot.analysis.findings import Finding
+from otpilot.analysis.findings import Finding, Threshold
 from otpilot.config.bounds import BOUNDS, bound_of
 from otpilot.config.canonical import config_hash, flatten
 from otpilot.config.compat import translate
@@ -86,6 +86,25 @@ def test_reasons_carry_the_numbers() -> None:
     assert "level 0.0003" in proposal.reason
     assert "mass_too_low" in proposal.reason
     assert proposal.evidence["level"] == 3e-4
+
+
+def test_reasons_tell_limits_and_leave_out_what_was_not_measured() -> None:
+    limit = Threshold(name="dead_mass", value=1e-6, origin="here")
+    finding = Finding(
+        tag="transport_dead", severity="problem", evidence={"share": None, "mass": 1e-8}, thresholds=(limit,)
+    )
+    proposal = ask("auto_weight", Case(config=act(), tags=(finding,)))
+    assert proposal is not None
+    assert proposal.reason.startswith("[transport_dead: mass 1e-08; limit dead_mass 1e-06] lambda_ot is fixed")
+    assert proposal.evidence["dead_mass"] == 1e-6
+
+
+def test_an_idle_encoding_is_given_weight() -> None:
+    config = translate(act()).config
+    config["ot"]["loss_config"]["features"][0]["weight_embed"] = 0.0
+    proposal = ask("attach_gradient", Case(config=config, tags=(cases.DEAD,)))
+    assert proposal is not None
+    assert flatten(apply(config, proposal.edits)[0])[cases.EMB] == 1.0
 
 
 def test_tried_values_are_passed_over() -> None:

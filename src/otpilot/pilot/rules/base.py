@@ -174,14 +174,13 @@ def propose(
     option = first_new(config, context, options)
     if option is None:
         return None
-    evidence = _evidence(because)
     return Proposal(
         edits=option,
-        reason=f"{_told(because, evidence)} {reason}",
+        reason=f"{_told(because)} {reason}",
         expected=expected,
         failure=failure,
         group=group,
-        evidence=evidence,
+        evidence=_evidence(because),
         risk=risk,
         together=together,
     )
@@ -206,12 +205,20 @@ def _evidence(because: Finding | Mapping[str, Number]) -> dict[str, Number]:
     return {**{limit.name: limit.value for limit in because.thresholds}, **because.evidence}
 
 
-def _told(because: Finding | Mapping[str, Number], evidence: Mapping[str, Number]) -> str:
-    numbers = ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in evidence.items()
-    )
+def _told(because: Finding | Mapping[str, Number]) -> str:
+    """Return the evidence in brackets: where, when, the numbers, and the limits that they crossed."""
     if not isinstance(because, Finding):
-        return f"[{numbers}]"
+        return f"[{_listed(because)}]"
     where = f" on {because.metric}" if because.metric else ""
     when = f", steps {because.window[0]} to {because.window[1]}" if because.window else ""
+    parts = [_listed(because.evidence), _listed({f"limit {limit.name}": limit.value for limit in because.thresholds})]
+    numbers = "; ".join(part for part in parts if part)
     return f"[{because.tag}{where}{when}{': ' if numbers else ''}{numbers}]"
+
+
+def _listed(numbers: Mapping[str, Number]) -> str:
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in numbers.items()
+        if value is not None
+    )

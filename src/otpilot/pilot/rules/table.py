@@ -72,6 +72,7 @@ RULES: tuple[Rule, ...] = (
     _ot(strong.lower_share_when_eating, f"{OURS}, the opposite death"),
     _ot(strong.normalize_embedding, f"{OURS}, embed_normalization"),
     # the transport is dead or weak
+    _ot(weak.attach_gradient, "transport/health.py, causes of a dead transport"),
     _ot(weak.normalize_cost, f"{OURS}, cost_normalization"),
     _ot(weak.energy_objective, f"{OURS}, objective"),
     _ot(weak.raise_reg, "seed 004, decision rule 1"),

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from otpilot.analysis.findings import Finding
-from otpilot.config.edits import value_at
+from otpilot.config.edits import value_at, values_at
 from otpilot.pilot.proposal import Failure, Proposal
 from otpilot.pilot.rules.base import (
+    EMBEDS,
     GRAD_SHARE,
     MASS,
     REG,
@@ -30,6 +31,8 @@ from otpilot.pilot.rules.base import (
 
 LOW = ("mass_too_low", "mass_collapsing")
 DEAD_MASS = 0.05
+DETACHED = "ot.loss_config.features.*.detach_cost_grad"
+LEARNED = "ot.loss_config.features.*.use_learned_embed"
 SHARE_STILL_DEAD = Failure(metric=GRAD_SHARE, relation="below", threshold=0.01)
 
 
@@ -93,6 +96,29 @@ def target_mass(findings: Sequence[Finding], config: Config, context: RuleContex
         failure=mass_still_low(0.5),
         group="ot",
         risk="medium",
+    )
+
+
+def attach_gradient(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
+    """Let a learned encoding have a part in the cost, where none has one with gradient (transport/health.py)."""
+    finding = found(findings, "transport_dead")
+    embeds, detached = values_at(config, EMBEDS), values_at(config, DETACHED)
+    if finding is None or any(
+        weight and not cut for weight, cut in zip(embeds.values(), detached.values(), strict=True)
+    ):
+        return None
+    learned = values_at(config, LEARNED).values()
+    idle = [key for key, use in zip(embeds, learned, strict=True) if use and not embeds[key]]
+    return propose(
+        finding,
+        config,
+        context,
+        (set_to(DETACHED, False),),
+        *((set_to(key, 1.0, "raise"),) for key in idle),
+        reason="No term of the cost sends a gradient to the encoder: weights are 0, or the gradient is detached.",
+        expected="ot_grad_share rises above 0.01.",
+        failure=SHARE_STILL_DEAD,
+        group="ot",
     )
 
 
