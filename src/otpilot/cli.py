@@ -10,6 +10,7 @@ from rich.console import Console
 
 from otpilot.commands import analysis as analysis_commands
 from otpilot.commands import config as config_commands
+from otpilot.commands import loop as loop_commands
 from otpilot.commands import propose as propose_commands
 from otpilot.commands import recipes as recipes_commands
 from otpilot.commands.process import prepare_process
@@ -260,6 +261,7 @@ def demo(
 
 app.add_typer(analysis_commands.app)  # analyze, compare, postmortem, watch
 app.add_typer(config_commands.app, name="config")
+app.add_typer(loop_commands.app, name="loop")
 app.add_typer(propose_commands.app)
 app.add_typer(recipes_commands.app, name="recipes")
 

@@ -91,6 +91,10 @@ class Ledger:
         """Return the campaign's data under a key, or `default`."""
         return self._database.read(notes.everything).get(key, default)
 
+    def everything(self, prefix: str = "") -> dict[str, Any]:
+        """Return the campaign's data by key, those keys that begin with `prefix`."""
+        return {key: value for key, value in self._database.read(notes.everything).items() if key.startswith(prefix)}
+
     def begin_round(self, number: int, plan: Mapping[str, Any] | None = None) -> Round:
         """Return the round with this number; a new one gets the plan, a known one keeps its own."""
         return self._database.write(lambda c: notes.begin_round(c, number, plan or {}, now=self._database.now(c)))

@@ -1,0 +1,244 @@
+"""`otpilot loop`: start, watch, stop, resume and report a campaign. It imports neither torch nor lerobot."""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from otpilot.errors import ConfigError
+
+if TYPE_CHECKING:
+    from otpilot.pilot.campaign.opening import Opened
+    from otpilot.pilot.campaign.stages import Campaign, Ended
+    from otpilot.pilot.campaign.status import CampaignStatus
+    from otpilot.pilot.slots import Slots
+
+app = typer.Typer(help="Campaigns: analyse, propose, try, review, decide, round after round.", no_args_is_help=True)
+console = Console(highlight=False)
+
+Place = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="A campaign's folder, or its campaign.toml.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; launch and write nothing.")]
+STOP_TIMEOUT_S = 120.0
+
+
+@app.command(no_args_is_help=True)
+def start(campaign: Place, dry_run: DryRun = False) -> None:
+    """Begin a campaign and work on it until it is over; Ctrl-C suspends it, `otpilot loop resume` goes on."""
+    _work(campaign, dry_run=dry_run, resume=False)
+
+
+@app.command(no_args_is_help=True)
+def resume(campaign: Place, dry_run: DryRun = False) -> None:
+    """Go on with a campaign that was stopped or killed; suspended trials go on from their checkpoints."""
+    _work(campaign, dry_run=dry_run, resume=True)
+
+
+@app.command(no_args_is_help=True)
+def status(campaign: Place) -> None:
+    """Say what runs, what is waited for, and what was decided last."""
+    from otpilot.pilot.campaign.folder import CampaignPaths
+    from otpilot.pilot.campaign.opening import open_ledger
+    from otpilot.pilot.campaign.settings import find_file, read_settings
+    from otpilot.pilot.campaign.status import read_status
+
+    file = find_file(campaign)
+    settings, paths = read_settings(file), CampaignPaths(file.parent)
+    with open_ledger(paths, settings, must_exist=True) as ledger:
+        _show(read_status(ledger, paths, settings), settings.name or file.parent.resolve().name)
+
+
+@app.command(no_args_is_help=True)
+def stop(campaign: Place) -> None:
+    """Ask the pilot to stop: its trials are suspended, and `otpilot loop resume` takes them up."""
+    from otpilot.pilot.campaign.folder import CampaignPaths, ask_to_stop, steersman
+    from otpilot.pilot.campaign.settings import find_file
+
+    paths = CampaignPaths(find_file(campaign).parent)
+    pilot = steersman(paths)
+    if pilot is None:
+        console.print(f"No pilot works on {paths.root}; there is nothing to stop.", markup=False, soft_wrap=True)
+        return
+    ask_to_stop(paths, pilot)
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    with console.status(f"Waiting for process {pilot.pid} to suspend its trials ..."):
+        while steersman(paths) == pilot and time.monotonic() < deadline:
+            time.sleep(0.1)
+    if steersman(paths) == pilot:
+        raise ConfigError(
+            f"Process {pilot.pid} on {pilot.host} was asked to stop {STOP_TIMEOUT_S:.0f} s ago and still works; it "
+            "stops as soon as its trials have saved their checkpoints."
+        )
+    console.print(f"Stopped. Go on with: otpilot loop resume {paths.root}", markup=False, soft_wrap=True)
+
+
+@app.command(no_args_is_help=True)
+def report(campaign: Place) -> None:
+    """Write the report of a campaign as it stands now, and show its essence."""
+    from otpilot.pilot.campaign.opening import check_same, open_folder, open_ledger
+    from otpilot.pilot.campaign.stages import Campaign
+
+    opened = open_folder(campaign)
+    with open_ledger(opened.paths, opened.settings, must_exist=True) as ledger:
+        check_same(ledger, opened)
+        made = Campaign(ledger, opened.settings, opened.base, rules=opened.rules, runs=opened.paths.trials)
+        opened.paths.reports.mkdir(exist_ok=True)
+        _write_reports(opened, made, None, show=True)
+
+
+def _work(campaign: Path, *, dry_run: bool, resume: bool) -> None:
+    """Start or resume a campaign, or say what that would mean."""
+    from otpilot.pilot.campaign.folder import is_asked_to_stop, steering
+    from otpilot.pilot.campaign.opening import check_same, open_folder, open_ledger, was_started
+    from otpilot.pilot.campaign.pilot import Pilot
+    from otpilot.pilot.executors.local import LocalExecutor
+
+    opened = open_folder(campaign)
+    settings, paths = opened.settings, opened.paths
+    if dry_run:
+        _dry_run(opened)
+        return
+    with steering(paths) as me, open_ledger(paths, settings, must_exist=resume) as ledger, _logging(paths.log) as tell:
+        if was_started(ledger) and not resume:
+            raise ConfigError(
+                f"The campaign in {paths.root} was started before; go on with `otpilot loop resume {paths.root}`."
+            )
+        check_same(ledger, opened)
+        for note in opened.notes:
+            tell(f"Note: {note}")
+        slots = _slots(opened)
+        tell(f"Campaign {opened.name}: {_described(slots)}; stop it with Ctrl-C or `otpilot loop stop {paths.root}`.")
+        with (
+            LocalExecutor(
+                slots=slots, on_pilot_death=settings.death, grace_s=60.0, cwd=(paths.root / settings.cwd).resolve()
+            ) as executor,
+            _signals() as asked,
+        ):
+            pilot = Pilot(
+                ledger,
+                executor,
+                settings,
+                opened.base,
+                paths,
+                rules=opened.rules,
+                tell=tell,
+                stop=lambda: asked.is_set() or is_asked_to_stop(paths, me),
+                report=lambda made, ended: _write_reports(opened, made, ended),
+            )
+            ended = pilot.run()
+        if ended is None:
+            tell(f"Stopped; trials are suspended. Go on with: otpilot loop resume {paths.root}")
+
+
+def _dry_run(opened: "Opened") -> None:
+    from otpilot.pilot.campaign.dry_run import describe_plan
+    from otpilot.pilot.campaign.opening import has_ledger, open_ledger
+
+    slots = _described(_slots(opened))
+    if not has_ledger(opened.paths, opened.settings):
+        lines = describe_plan(opened, slots=slots)
+    else:
+        with open_ledger(opened.paths, opened.settings) as ledger:
+            lines = describe_plan(opened, ledger, slots=slots)
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _slots(opened: "Opened") -> "Slots":
+    from otpilot.pilot.slots import plan_slots
+
+    settings = opened.settings
+    return plan_slots(concurrency=settings.concurrency, threads=settings.threads, use_gpus=settings.gpus)
+
+
+def _described(slots: "Slots") -> str:
+    where = "the CPU" if slots.monitor is None or not slots.monitor.devices else "GPUs"
+    threads = "a thread" if slots.threads == 1 else f"{slots.threads} threads"
+    each = "" if slots.limit == 1 else " each"
+    return f"{slots.limit} trial{'s' * (slots.limit != 1)} at once on {where}, {threads}{each}"
+
+
+def _write_reports(opened: "Opened", made: "Campaign", ended: "Ended | None", *, show: bool = False) -> None:
+    from otpilot.pilot.campaign.story import write_reports
+
+    for path in write_reports(opened, made, ended, console=console if show else None):
+        if show:
+            console.print(f"Report -> {path}", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM, SIGINT and SIGHUP set; a second signal of the same kind acts as ever."""
+    asked = threading.Event()
+    before: dict[int, Any] = {}
+
+    def handle(number: int, _frame: object) -> None:
+        asked.set()
+        signal.signal(number, before[number])
+
+    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup has said otherwise
+            before[number] = signal.signal(number, handle)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _logging(path: Path) -> Iterator[Callable[[str], None]]:
+    """Yield a function that prints a line and writes it into the campaign's log; library messages go there, too."""
+    log = logging.getLogger("otpilot.pilot")
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+
+    def tell(line: str) -> None:
+        log.info(line)
+        console.print(f"[dim]{datetime.now():%H:%M:%S}[/] {escape(line)}", soft_wrap=True)
+
+    try:
+        yield tell
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        handler.close()
+
+
+def _show(found: "CampaignStatus", name: str) -> None:
+    pilot = found.steersman
+    who = f"process {pilot.pid} on {pilot.host}" if pilot is not None else "nobody"
+    console.print(f"[bold]{escape(name)}[/]: {escape(found.phase)}", soft_wrap=True)
+    rows = {
+        "steered by": who,
+        "round": f"{found.round} of {found.rounds}",
+        "incumbent": found.incumbent,
+        "trials": ", ".join(f"{count} {state}" for state, count in found.by_state.items()) or "none yet",
+        "used": f"{found.hours:.2f} hours, {found.gpu_hours:.2f} GPU-hours, {found.trials} trials",
+    }
+    for key, value in rows.items():
+        console.print(f"  [dim]{key:<11}[/] {escape(value)}", soft_wrap=True)
+    if found.running:
+        table = Table(box=None, header_style="dim")
+        for title in ("running", "for", "step", "since"):
+            table.add_column(title, justify="right" if title == "step" else "left")
+        for trial in found.running:
+            since = "just now" if trial.since is None else f"{datetime.fromtimestamp(trial.since):%H:%M:%S}"
+            table.add_row(escape(trial.name), trial.kind, f"{trial.step} of {trial.steps}", since)
+        console.print(table)
+    for decision in found.decisions:
+        when = f"{datetime.fromtimestamp(decision.time):%m-%d %H:%M}"
+        console.print(f"  [dim]{when}[/] [bold]{decision.kind}[/]: {escape(decision.reason)}", soft_wrap=True)

@@ -1,0 +1,98 @@
+"""Opens a campaign's folder: settings, base config, ledger; checks that they still are the campaign they were."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from otpilot.config.plain import plain
+from otpilot.errors import ConfigError
+from otpilot.pilot.campaign.base import read_base
+from otpilot.pilot.campaign.folder import CampaignPaths
+from otpilot.pilot.campaign.settings import MAY_CHANGE, CampaignSettings, changed_keys, find_file, read_settings
+from otpilot.pilot.ledger import Ledger
+from otpilot.pilot.rules import Rule, all_rules
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A campaign as its folder says: paths, settings, base config, rules, and notes on rules that cannot be used."""
+
+    paths: CampaignPaths
+    settings: CampaignSettings
+    base: dict[str, Any]
+    rules: tuple[Rule, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the campaign: as campaign.toml says, or its folder's."""
+        return self.settings.name or self.paths.root.resolve().name
+
+
+def open_folder(path: Path) -> Opened:
+    """Return the campaign that a folder or a campaign.toml means; nothing is written.
+
+    Raises:
+        MissingFileError: If the file, or the base config that it names, is not there.
+        ConfigError: If something in them is wrong.
+    """
+    file = find_file(path)
+    settings = read_settings(file)
+    root = file.parent
+    rules, notes = all_rules([root / name for name in settings.rules])
+    return Opened(
+        paths=CampaignPaths(root), settings=settings, base=read_base(settings, root), rules=rules, notes=notes
+    )
+
+
+def has_ledger(opened_paths: CampaignPaths, settings: CampaignSettings) -> bool:
+    """Whether there may be a ledger to read: the file exists, or it is at a URL."""
+    where = opened_paths.ledger(settings)
+    return isinstance(where, str) or where.is_file()
+
+
+@contextmanager
+def open_ledger(paths: CampaignPaths, settings: CampaignSettings, *, must_exist: bool = False) -> Iterator[Ledger]:
+    """Yield the campaign's ledger, made if need be.
+
+    Raises:
+        ConfigError: If it must exist and does not.
+        LedgerError: If it cannot be used.
+    """
+    if must_exist and not has_ledger(paths, settings):
+        raise ConfigError(
+            f"The campaign in {paths.root} was never started: there is no {paths.ledger(settings)}. "
+            f"Begin it with `otpilot loop start {paths.root}`."
+        )
+    with Ledger.open(paths.ledger(settings)) as ledger:
+        yield ledger
+
+
+def was_started(ledger: Ledger) -> bool:
+    """Whether the ledger holds a campaign."""
+    return bool(ledger.rounds())
+
+
+def check_same(ledger: Ledger, opened: Opened) -> None:
+    """Return nothing if the ledger's campaign is the one that the folder says.
+
+    Raises:
+        ConfigError: If it is another one: a key changed that may not, or the base config did.
+    """
+    rounds = ledger.rounds()
+    if not rounds:
+        return
+    plan = rounds[0].plan
+    changed = changed_keys(plan["settings"], opened.settings.plain())
+    if changed:
+        raise ConfigError(
+            f"{opened.paths.settings} differs from what this campaign was started with, in {', '.join(changed)}; "
+            f"while it runs, only these may change: {', '.join(MAY_CHANGE)}. For another experiment make another folder."
+        )
+    if plan["config"] != plain(opened.base):
+        raise ConfigError(
+            f"The base config {opened.settings.base} is not what this campaign was started with; put it back, or make "
+            "another folder for another campaign."
+        )

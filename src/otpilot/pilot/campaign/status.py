@@ -1,0 +1,120 @@
+"""How a campaign stands, for people: who steers it, what runs, what is waited for, what was decided last."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from otpilot.pilot.campaign.folder import CampaignPaths, Steersman, steersman
+from otpilot.pilot.campaign.pilot import worked_seconds
+from otpilot.pilot.campaign.settings import CampaignSettings
+from otpilot.pilot.ledger import ENDS, Decision, Ledger, Trial
+from otpilot.runs.lines import read_table
+
+LAST_DECISIONS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningTrial:
+    """A trial that runs: how far it is, on which device, since when."""
+
+    name: str
+    kind: str
+    step: int
+    steps: int
+    since: float | None
+    owner: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CampaignStatus:
+    """How a campaign stands. `phase` says what is going on in one sentence; `stopped` why it ended, if it did."""
+
+    steersman: Steersman | None
+    round: int
+    rounds: int
+    phase: str
+    incumbent: str
+    by_state: dict[str, int]
+    running: tuple[RunningTrial, ...]
+    decisions: tuple[Decision, ...]
+    hours: float
+    gpu_hours: float
+    trials: int
+    stopped: str | None
+
+
+def read_status(
+    ledger: Ledger, paths: CampaignPaths, settings: CampaignSettings, *, now: datetime | None = None
+) -> CampaignStatus:
+    """Return how a campaign stands, from its ledger and from the logs of the trials that run."""
+    counts = ledger.status()
+    rounds = ledger.rounds()
+    pilot = steersman(paths)
+    held = ledger.trials(states=("leased", "running"))
+    closed = [round for round in rounds if round.finished is not None]
+    decisions = ledger.decisions()
+    current = max((round.number for round in rounds), default=0)
+    stop = next((d for d in reversed(decisions) if d.kind == "stop"), None)
+    over = stop is not None and decisions[-1].id == stop.id and pilot is None and counts.open == 0
+    return CampaignStatus(
+        steersman=pilot,
+        round=current,
+        rounds=settings.rounds,
+        phase=_phase(ledger, current, counts.open, pilot, settings, over=over, now=now or datetime.now()),
+        incumbent=str(closed[-1].summary["incumbent"]["name"]) if closed else "the baseline is not yet measured",
+        by_state={str(state): count for state, count in counts.by_state.items()},
+        running=tuple(_running(trial, paths) for trial in held if trial.state == "running"),
+        decisions=tuple(decisions[-LAST_DECISIONS:]),
+        hours=worked_seconds(ledger) / 3600,
+        gpu_hours=counts.gpu_seconds / 3600,
+        trials=counts.trials,
+        stopped=stop.reason if stop is not None and over else None,
+    )
+
+
+def _phase(
+    ledger: Ledger,
+    current: int,
+    open_trials: int,
+    pilot: Steersman | None,
+    settings: CampaignSettings,
+    *,
+    over: bool,
+    now: datetime,
+) -> str:
+    if over:
+        return "over"
+    opens = settings.window.opens(now)
+    if pilot is not None and opens is not None:
+        return f"pauses until {opens:%Y-%m-%d %H:%M} (allowed hours {settings.allowed_hours})"
+    if not open_trials:
+        return f"round {current}: deciding" if pilot is not None else f"round {current}: nothing runs"
+    waiting = ledger.trials(states=("queued", "leased", "running"))
+    number, kind = waiting[0].round or 0, waiting[0].kind
+    done, total = _progress(ledger.trials(round=number, kind=kind))
+    word = {"baseline": "baseline repeats", "variant": "screening", "confirmation": "confirmation"}.get(kind, kind)
+    asleep = "" if pilot is not None else "; no pilot works on it (otpilot loop resume)"
+    return f"round {number}, {word}: {done} of {total} trials are over{asleep}"
+
+
+def _progress(trials: Sequence[Trial]) -> tuple[int, int]:
+    states = Counter(trial.state for trial in trials)
+    return sum(states[state] for state in ENDS), len(trials)
+
+
+def _running(trial: Trial, paths: CampaignPaths) -> RunningTrial:
+    path = paths.run(trial.folder_name) / "metrics.jsonl"
+    try:
+        columns = read_table(path).columns.values()
+    except OSError:
+        columns = ()  # type: ignore[assignment]  # it has not logged yet
+    step = max((int(column.steps[-1]) for column in columns if len(column.steps)), default=0)
+    return RunningTrial(
+        name=trial.folder_name,
+        kind=trial.kind,
+        step=step,
+        steps=trial.budget,
+        since=trial.started,
+        owner=trial.owner or "nobody",
+    )
