@@ -7,28 +7,23 @@ the general way, alone.
 
 import json
 import re
-import struct
-from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain, groupby
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from otpilot.runs.columns import MISSING, Block, Collector, LooseColumn, MetricTable, TextLine, join_columns
 from otpilot.runs.record import NON_FINITE
 
 CHUNK_BYTES = 8 << 20
 # A typed record of more names than this, or one that lines fill less than this, costs more than it saves.
 LAYOUT_LIMIT = 20_000
 LAYOUT_FILL = 0.05
-# A name that a line lacks: a NaN with a payload that no arithmetic produces, so that logged NaN stay apart from it.
-MISSING_BITS = 0x7FF8_0717_1707_0001
-MISSING: float = struct.unpack("<d", struct.pack("<Q", MISSING_BITS))[0]
 INT64 = np.iinfo(np.int64)
 # A line with this name among its values is an event.
 ALARM = "alarm"
@@ -38,81 +33,11 @@ UNFIT = re.compile(r"[\\\"\x00-\x1f]")
 # What msgspec says of a name that the layout lacks; were it to say it otherwise, reading were slower, not wrong.
 UNKNOWN_NAME = "unknown field"
 
-# Row numbers, steps, times, values.
-Part = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Column:
-    """One metric of one kind: steps, times (seconds) and values, (rows,) each, in file order."""
-
-    steps: NDArray[np.int64]
-    times: NDArray[np.float64]
-    values: NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextLine:
-    """A line with something other than numbers among its values, as it was written."""
-
-    step: int
-    time: float
-    kind: str
-    values: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class MetricTable:
-    """A metrics.jsonl: columns by (kind, name), lines with text, the number of rows, and of unreadable lines."""
-
-    columns: Mapping[tuple[str, str], Column]
-    texts: tuple[TextLine, ...]
-    rows: int
-    skipped: int
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Layout:
     names: tuple[str, ...]
     decoder: "msgspec.json.Decoder[Any]"
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Block:
-    """Typed records of one layout: row numbers, steps, times and kinds (rows,), values (rows, names)."""
-
-    names: tuple[str, ...]
-    rows: NDArray[np.int64]
-    steps: NDArray[np.int64]
-    times: NDArray[np.float64]
-    kinds: list[str]
-    values: NDArray[np.float64]
-
-
-@dataclass(kw_only=True, eq=False)
-class _Loose:
-    """Values of one metric that came the general way."""
-
-    rows: array[int] = field(default_factory=lambda: array("q"))
-    steps: array[int] = field(default_factory=lambda: array("q"))
-    times: array[float] = field(default_factory=lambda: array("d"))
-    values: array[float] = field(default_factory=lambda: array("d"))
-
-    def part(self) -> Part:
-        """Return the same as arrays."""
-        return np.array(self.rows), np.array(self.steps), np.array(self.times), np.array(self.values)
-
-
-@dataclass(kw_only=True, eq=False)
-class _Collector:
-    """Gathers what the chunks of one file hold."""
-
-    blocks: list[_Block] = field(default_factory=list)
-    loose: dict[tuple[str, str], _Loose] = field(default_factory=dict)
-    texts: list[TextLine] = field(default_factory=list)
-    rows: int = 0
-    skipped: int = 0
-    sparse: bool = False
 
 
 def read_table(path: Path) -> MetricTable:
@@ -121,13 +46,13 @@ def read_table(path: Path) -> MetricTable:
     Raises:
         OSError: If the file cannot be opened.
     """
-    collector = _Collector()
+    collector = Collector()
     names: tuple[str, ...] = ()
     with path.open("rb") as file:
         for chunk in _chunks(file):
             names = _collect(chunk, names, collector)
     return MetricTable(
-        columns=_columns(collector), texts=tuple(collector.texts), rows=collector.rows, skipped=collector.skipped
+        columns=join_columns(collector), texts=tuple(collector.texts), rows=collector.rows, skipped=collector.skipped
     )
 
 
@@ -160,7 +85,7 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
 _learned: dict[tuple[str, ...], tuple[str, ...]] = {}
 
 
-def _collect(chunk: bytes, names: tuple[str, ...], collector: _Collector) -> tuple[str, ...]:
+def _collect(chunk: bytes, names: tuple[str, ...], collector: Collector) -> tuple[str, ...]:
     """Add one chunk; return the names known now, for the next chunk."""
     head = _names_of([chunk[: chunk.find(b"\n") + 1 or None]]) or ()
     names = _union(names, _learned.get(head, head)) or names
@@ -178,7 +103,7 @@ def _collect(chunk: bytes, names: tuple[str, ...], collector: _Collector) -> tup
     return names
 
 
-def _collect_span(span: bytes, names: tuple[str, ...], collector: _Collector) -> tuple[str, ...]:
+def _collect_span(span: bytes, names: tuple[str, ...], collector: Collector) -> tuple[str, ...]:
     """Add lines, typed where they fit; around a line that does not, the span is halved until it stands alone."""
     if collector.sparse:
         for line in span.split(b"\n"):
@@ -234,7 +159,7 @@ def _layout(names: tuple[str, ...]) -> _Layout:
     return _Layout(names=names, decoder=msgspec.json.Decoder(line))
 
 
-def _add_records(records: list[Any], names: tuple[str, ...], collector: _Collector) -> None:
+def _add_records(records: list[Any], names: tuple[str, ...], collector: Collector) -> None:
     """Add typed records as a block.
 
     Raises:
@@ -244,7 +169,7 @@ def _add_records(records: list[Any], names: tuple[str, ...], collector: _Collect
         return
     count = len(records)
     flat = chain.from_iterable([msgspec.structs.astuple(record.values) for record in records])
-    block = _Block(
+    block = Block(
         names=names,
         rows=np.arange(collector.rows, collector.rows + count),
         steps=np.fromiter([record.step for record in records], np.int64, count),
@@ -270,7 +195,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     return body if isinstance(body, dict) and isinstance(body.get("values"), dict) else None
 
 
-def _add_loose(line: bytes, collector: _Collector) -> None:
+def _add_loose(line: bytes, collector: Collector) -> None:
     """Add one line the general way: numbers to columns, and as a text line if anything else is among its values."""
     body = _parse(line)
     try:
@@ -286,7 +211,7 @@ def _add_loose(line: bytes, collector: _Collector) -> None:
     for name, raw in () if alarm else body["values"].items():  # an alarm's numbers are evidence, not curves
         value = number(raw)
         if value is not None:
-            loose = collector.loose.setdefault((kind, name), _Loose())
+            loose = collector.loose.setdefault((kind, name), LooseColumn())
             loose.rows.append(collector.rows)
             loose.steps.append(step)
             loose.times.append(time)
@@ -296,53 +221,3 @@ def _add_loose(line: bytes, collector: _Collector) -> None:
     collector.rows += 1
     if text:
         collector.texts.append(TextLine(step=step, time=time, kind=kind, values=body["values"]))
-
-
-def _columns(collector: _Collector) -> dict[tuple[str, str], Column]:
-    """Return the column of each metric, in file order."""
-    parts: dict[tuple[str, str], list[Part]] = {}
-    for names, blocks in groupby(collector.blocks, key=lambda block: block.names):
-        _add_parts(_merged(names, list(blocks)), parts)
-    for key, loose in collector.loose.items():
-        parts.setdefault(key, []).append(loose.part())
-    return {key: _joined(pieces) for key, pieces in parts.items()}
-
-
-def _merged(names: tuple[str, ...], blocks: list[_Block]) -> _Block:
-    if len(blocks) == 1:
-        return blocks[0]
-    return _Block(
-        names=names,
-        rows=np.concatenate([block.rows for block in blocks]),
-        steps=np.concatenate([block.steps for block in blocks]),
-        times=np.concatenate([block.times for block in blocks]),
-        kinds=[kind for block in blocks for kind in block.kinds],
-        values=np.concatenate([block.values for block in blocks]),
-    )
-
-
-def _add_parts(block: _Block, parts: dict[tuple[str, str], list[Part]]) -> None:
-    """Split a block by kind and name; columns without a gap share their rows, steps and times."""
-    for kind in dict.fromkeys(block.kinds):
-        mine = np.fromiter([other == kind for other in block.kinds], bool, len(block.kinds))
-        rows, steps, times = block.rows[mine], block.steps[mine], block.times[mine]
-        table = np.ascontiguousarray(block.values[mine].T)
-        present = table.view(np.uint64) != MISSING_BITS
-        for index, count in enumerate(present.sum(axis=1).tolist()):
-            if not count:
-                continue
-            pieces = parts.setdefault((kind, block.names[index]), [])
-            if count == len(rows):
-                pieces.append((rows, steps, times, table[index]))
-            else:
-                mask = present[index]
-                pieces.append((rows[mask], steps[mask], times[mask], table[index][mask]))
-
-
-def _joined(parts: list[Part]) -> Column:
-    if len(parts) == 1:
-        _, steps, times, values = parts[0]
-        return Column(steps=steps, times=times, values=values)
-    rows, steps, times, values = (np.concatenate(axis) for axis in zip(*parts, strict=True))
-    order = np.argsort(rows, kind="stable")
-    return Column(steps=steps[order], times=times[order], values=values[order])

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from otpilot.errors import RunError
+from otpilot.runs.columns import MetricTable, TextLine
 from otpilot.runs.history import Curve, Event, RunHistory, State
-from otpilot.runs.lines import ALARM, MetricTable, TextLine, number, read_table
+from otpilot.runs.lines import ALARM, number, read_table
 from otpilot.runs.paths import RunPaths
 from otpilot.runs.reader import read_outcome
 from otpilot.runs.sources.curves import canonical_curves
