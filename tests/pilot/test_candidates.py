@@ -54,6 +54,18 @@ def test_runs_without_evaluation_have_no_score() -> None:
     assert read_candidates([]).parents == ()
 
 
+def test_summaries_are_ranked_by_their_last_value() -> None:
+    runs = [
+        RunHistory(
+            id=name, name=name, source="s", config=act(), summary={L1: {"first": 1.0, "last": last, "best": 0.1}}
+        )
+        for name, last in (("a", 0.5), ("b", 0.4))
+    ]
+    found = read_candidates(runs)
+    assert {p.id: p.score for p in found.parents} == {"a": 0.5, "b": 0.4}
+    assert "No run has curves" in found.notes[0]
+
+
 def test_what_is_known() -> None:
     found = read_candidates([run("a", config={**act(), "seed": 3}), run("b", config=ours())])
     assert found.known == {TrialKey(config_hash(act()), 3), TrialKey(config_hash(ours()), 1000)}

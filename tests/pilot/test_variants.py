@@ -203,6 +203,7 @@ def test_joining() -> None:
     both = join([one, two])
     assert [v.proposal.rule for v in both.variants] == ["raise_reg", "raise_tau"]
     assert both.advice == (EVAL,)
+    assert join([two, two]).advice == (EVAL,), "said once"
 
 
 def candidate(name: str, score: float | None = None, *tags: Finding, **rest: Any) -> Parent:
@@ -227,6 +228,7 @@ def test_parents_by_score_and_by_problems() -> None:
     successes = [candidate("a", 0.2, direction="max"), candidate("b", 0.9, direction="max")]
     assert choose_parents(successes)[0].parent.id == "b"
     assert choose_parents([]) == ()
+    assert choose_parents([candidate("slow", None, tag("data_loading_bottleneck", "warning"))]) == ()
 
 
 def test_scores_of_both_directions_are_not_mixed() -> None:

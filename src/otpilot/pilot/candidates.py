@@ -83,6 +83,8 @@ def read_candidates(
     metric = _metric([item.card for item in read])
     scores = _scores([item.card for item in read], metric, int(limits.score_evaluations))
     notes: list[str] = []
+    if scores and not any(metric in item.card.evaluations for item in read):
+        notes.append(f"No run has curves; they are ranked by the last value of {metric}, at whatever step it was.")
     parents: list[Parent] = []
     known: set[TrialKey] = set()
     for item in read:
@@ -134,13 +136,20 @@ def _usable(item: _Read, notes: list[str]) -> Mapping[str, Any] | None:
 
 def _metric(cards: Sequence[ScoreCard]) -> str | None:
     """Return the evaluation that most runs have; of those that as many have, the one that counts most."""
-    counts = {name: sum(name in card.evaluations for card in cards) for name in EVALUATIONS}
+    have = [set(card.evaluations) or {n for n, e in card.endpoints.items() if e.last is not None} for card in cards]
+    counts = {name: sum(name in names for names in have) for name in EVALUATIONS}
     best = max(counts.values(), default=0)
     return next((name for name, count in counts.items() if count == best), None) if best else None
 
 
 def _scores(cards: Sequence[ScoreCard], metric: str | None, evaluations: int) -> dict[str, float]:
-    """Return the mean of the last evaluations up to the last step that all have reached, by run."""
+    """Return the mean of the last evaluations up to the last step that all have reached, by run.
+
+    Where no run has curves (summary files), the last value stands in.
+    """
+    if metric is not None and not any(metric in card.evaluations for card in cards):
+        last = {card.id: card.endpoints[metric].last for card in cards if metric in card.endpoints}
+        return {name: value for name, value in last.items() if value is not None}
     curves = {card.id: card.evaluations[metric] for card in cards if metric is not None and metric in card.evaluations}
     curves = {name: curve for name, curve in curves.items() if len(curve.steps)}
     until = min((int(curve.steps[-1]) for curve in curves.values()), default=0)

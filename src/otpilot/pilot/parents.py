@@ -14,6 +14,8 @@ Choice = Literal["best", "problem"]
 CHOICES: tuple[Choice, ...] = ("best", "problem")
 WEIGHT: Mapping[Severity, int] = {"problem": 10, "warning": 1, "info": 0}
 """A problem tells more than any number of warnings that a run can have."""
+ABOUT_THE_LOG = frozenset({"data_loading_bottleneck", "stale_metric"})
+"""Tags that say nothing about what was learned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,12 @@ class Parent:
     @property
     def telling(self) -> int:
         """How much its problems tell: ten for each problem, one for each warning."""
-        return sum(WEIGHT[finding.severity] for finding in self.findings)
+        return sum(WEIGHT[finding.severity] for finding in self.problems)
+
+    @property
+    def problems(self) -> tuple[Finding, ...]:
+        """The findings of problems and warnings about what was learned."""
+        return tuple(f for f in self.findings if WEIGHT[f.severity] and f.tag not in ABOUT_THE_LOG)
 
     @property
     def failed(self) -> bool:
@@ -86,7 +93,7 @@ def _by_problems(candidates: Sequence[Parent]) -> list[ChosenParent]:
     return [
         ChosenParent(
             parent=c,
-            reason="tells most: " + ", ".join(f.tag for f in c.findings if f.severity in ("problem", "warning")),
+            reason="tells most: " + ", ".join(f.tag for f in c.problems),
         )
         for c in troubled
     ]

@@ -170,7 +170,7 @@ def join(batches: Iterable[Batch]) -> Batch:
     return Batch(
         variants=tuple(v for batch in every for v in batch.variants),
         refused=tuple(r for batch in every for r in batch.refused),
-        advice=tuple(a for batch in every for a in batch.advice),
+        advice=tuple({(a.rule, *map(str, a.edits)): a for batch in every for a in batch.advice}.values()),
         notes=tuple(n for batch in every for n in batch.notes),
     )
 
