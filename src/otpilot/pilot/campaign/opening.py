@@ -89,7 +89,8 @@ def check_same(ledger: Ledger, opened: Opened) -> None:
     if changed:
         raise ConfigError(
             f"{opened.paths.settings} differs from what this campaign was started with, in {', '.join(changed)}; "
-            f"while it runs, only these may change: {', '.join(MAY_CHANGE)}. For another experiment make another folder."
+            f"while it runs, only these may change: {', '.join(MAY_CHANGE)}. For another experiment make another "
+            "folder."
         )
     if plan["config"] != plain(opened.base):
         raise ConfigError(

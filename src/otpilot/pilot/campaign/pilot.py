@@ -1,4 +1,4 @@
-"""Steers a campaign: decides what can be decided, keeps the trials running, keeps to budget and hours, until it ends."""
+"""Steers a campaign to its end: decides what can be decided, keeps trials running, keeps to budget and hours."""
 
 import shutil
 import time

@@ -18,7 +18,10 @@ from otpilot.runs.metric_names import Direction
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
-    """What is known when a round is planned: all arms that were screened, by identity, with their configs."""
+    """What is known when a round is planned: all arms that were screened, by identity, with their configs.
+
+    `former` names the incumbents before this one.
+    """
 
     incumbent: Identity
     arms: Sequence[Identity]
@@ -28,6 +31,7 @@ class Situation:
     steps: int
     metric: str
     direction: Direction
+    former: frozenset[str] = frozenset()
     folder: Path | None = None
 
 
@@ -39,14 +43,11 @@ def choose(situation: Situation, settings: CampaignSettings) -> tuple[ChosenPare
     parents = _parents(situation)
     ours = next(parent for parent in parents if parent.id == situation.incumbent.name)
     chosen = ChosenParent(parent=ours, reason=_why_incumbent(ours, situation))
-    healthy = not any(finding.severity == "problem" for finding in ours.findings)
-    if settings.variants < 3 or not healthy:
+    if settings.variants < 3 or _problems(ours):
         return (chosen,)
-    others = [
-        parent
-        for parent in parents
-        if parent.id != ours.id and any(finding.severity == "problem" for finding in parent.findings)
-    ]
+    # What former incumbents suffered from is cured, or it would be the incumbent's problem still.
+    cured = frozenset(tag for parent in parents if parent.id in situation.former for tag in _problems(parent))
+    others = [parent for parent in parents if parent.id != ours.id and _problems(parent) - cured]
     return (chosen, *choose_parents(others, how=("problem",), limit=1))
 
 
@@ -55,7 +56,6 @@ def plan_round(
 ) -> dict[str, Any]:
     """Return the plan of a round as plain data: parents with reasons, variants with lineage, what was refused."""
     chosen = choose(situation, settings)
-    known = Known.of(situation.trials)
     batch = propose(
         Request(
             parents=tuple(item.parent for item in chosen),
@@ -65,7 +65,7 @@ def plan_round(
             known=frozenset(TrialKey(t.config_hash, t.seed, t.budget) for t in situation.trials),
             only="ot" if settings.only == "ot" else "bc" if settings.only == "bc" else None,
             rules=rules,
-            observations=_observations(situation, known),
+            observations=_observations(_parents(situation)),
             sampler_seed=settings.seed,
         ),
         settings.proposer,
@@ -100,13 +100,17 @@ def _parents(situation: Situation) -> list[Parent]:
     ]
 
 
-def _observations(situation: Situation, known: Known) -> tuple[Observation, ...]:
+def _observations(parents: Sequence[Parent]) -> tuple[Observation, ...]:
     """Return every arm's mean score, for proposers that learn from scores."""
-    found = []
-    for parent in _parents(situation):
-        if parent.score is not None and not parent.failed:
-            found.append(Observation(config=parent.config, score=parent.score, direction=situation.direction))
-    return tuple(found)
+    return tuple(
+        Observation(config=parent.config, score=parent.score, direction=parent.direction)
+        for parent in parents
+        if parent.score is not None and not parent.failed
+    )
+
+
+def _problems(parent: Parent) -> frozenset[str]:
+    return frozenset(finding.tag for finding in parent.findings if finding.severity == "problem")
 
 
 def _why_incumbent(parent: Parent, situation: Situation) -> str:

@@ -258,8 +258,11 @@ class Campaign:
             for item in round.plan["variants"]:
                 arms.setdefault(item["hash"], Identity(name=item["name"], hash=item["hash"], ground="none"))
                 configs.setdefault(item["hash"], item["config"])
+        incumbent = Identity(**earlier[-1].summary["incumbent"])
+        former = {round.summary["incumbent"]["name"] for round in earlier} - {incumbent.name}
         return Situation(
-            incumbent=Identity(**earlier[-1].summary["incumbent"]),
+            incumbent=incumbent,
+            former=frozenset(former),
             arms=tuple(arms.values()),
             configs=configs,
             trials=self.ledger.trials(),
