@@ -4,9 +4,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from otpilot.runs.history import RunHistory
 from otpilot.runs.sources.spelling import parse_source
@@ -135,3 +138,44 @@ def test_reading_needs_neither_torch_nor_lerobot(tmp_path):
         "heavy = {'torch', 'lerobot', 'wandb', 'pandas'} & set(sys.modules); assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+GARBAGE = st.one_of(
+    st.binary(max_size=300),
+    st.text(alphabet=st.sampled_from(list('{}[]":,.\n\r\x00 -eE19+step:valuNI;K')), max_size=200).map(str.encode),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(GARBAGE)
+@pytest.mark.parametrize("name", ["r/metrics.jsonl", "x.wandb", "x.log", "x.json", "x.db", "x.csv"])
+def test_garbage_is_told_never_raised(tmp_path_factory, name, content):
+    path = tmp_path_factory.mktemp("garbage") / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    source = parse_source(str(path))
+    for run in source.runs():
+        assert all(len(curve.steps) == len(curve.values) for curve in run.curves.values())
+
+
+@pytest.mark.parametrize("form", ["run folders", "lerobot log", "trackio", "csv wide"])
+def test_a_file_cut_anywhere_keeps_its_beginning(tmp_path, form):
+    """What the whole file begins with is what the cut one gives; SQLite may refuse, and says so."""
+    made = FORMATS[form]
+    source = made.write(tmp_path, [FULL]) if made.many else made.write(tmp_path, FULL)
+    (path,) = [path for path in map(Path, [source]) if path.is_file()] or [
+        path for path in Path(source).rglob("*") if path.name == "metrics.jsonl" or path.suffix == ".wandb"
+    ]
+    whole, curve = path.read_bytes(), FULL.curves["train/grad_norm"]
+    lengths = {0}
+    for cut in range(1, len(whole), max(1, len(whole) // 97)):
+        path.write_bytes(whole[:cut])
+        cut_source = parse_source(source)
+        for run in cut_source.runs():
+            if "train/grad_norm" in run.curves:
+                found = run.curves["train/grad_norm"]
+                assert dict(zip(found.steps.tolist(), found.values.tolist(), strict=True)).items() <= curve.items()
+                lengths.add(len(found.steps))
+            else:
+                assert run.curves.keys() <= FULL.curves.keys() | {"train/samples", "train/episodes", "train/epochs"}
+    assert form == "trackio" or lengths >= {0, 1, 3, 5}

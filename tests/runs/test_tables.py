@@ -139,3 +139,11 @@ def test_a_table_with_a_thousand_columns_and_repeated_names(tmp_path):
     names = [f"m{i}" for i in range(1000)]
     runs, _ = read(csv(tmp_path, ",".join(["step", *names]) + "\n" + ",".join(["7", *["1e308"] * 1000]) + "\n"))
     assert len(runs["table"].curves) == 1000
+
+
+def test_a_torn_last_row_is_left_out_a_whole_one_without_its_newline_is_not(tmp_path):
+    runs, _ = read(csv(tmp_path, "step,loss,lr\n1,0.5,0.1\n2,0.2"))
+    assert runs["table"].curves["train/loss"].values.tolist() == [0.5]
+    assert len(runs["table"].notes) == 1
+    runs, _ = read(csv(tmp_path, "step,loss\n1,0.5\n2,0.25"))
+    assert runs["table"].curves["train/loss"].values.tolist() == [0.5, 0.25]

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
@@ -83,10 +84,22 @@ def _read(file: TextIO, path: Path) -> dict[str, _Run]:
     names = dict.fromkeys(run for _, run, _ in form.columns if run is not None)
     alone = form.run is None and not names
     runs = {name: _Run() for name in (names or ([path.stem] if alone else []))}
-    for row in rows:
+    ended = _ends(path)
+    row: list[str] = []
+    for following in chain(rows, [None]):
+        if following is None and not ended and len(row) < len(header):
+            row = [""] * len(header)  # torn: its last number may be half of one
         if row:
             _take(row, form, runs, path.stem)
+        row = following or []
     return runs
+
+
+def _ends(path: Path) -> bool:
+    """Whether the last line of a file is a whole one."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 1))
+        return file.read(1) in {b"\n", b"\r", b""}
 
 
 def _form(header: Sequence[str], path: Path) -> _Form:

@@ -57,6 +57,7 @@ class _Reading:
     last_step: int | None = None
     evaluated_at: int | None = None
     rounded: int = 0
+    torn: bool = False
     lines: int = 0
     said: int = 0
     ended: bool = False
@@ -76,13 +77,18 @@ def read_log(path: Path) -> RunHistory:
     reading = _Reading()
     with path.open(encoding="utf-8", errors="replace", newline=None) as file:
         for line in file:
-            _take(line.rstrip("\n"), reading)
+            if not line.endswith("\n") and any(form.search(line) for form in (STEP, HELD_OUT, SUITE)):
+                reading.torn, reading.said = True, reading.said + 1  # half a number looks like a whole one
+            else:
+                _take(line.rstrip("\n"), reading)
     if reading.lines and not reading.said:
         raise RunError(
             f"{path} has {reading.lines} lines, and none is one of LeRobot's (`INFO 2025-01-01 00:00:00 ... step:200 "
             "smpl:3K ... loss:0.123 ...`)."
         )
     curves, notes = reading.curves.build()
+    if reading.torn:
+        notes.append("The last line does not end and was left out.")
     if reading.rounded:
         notes.append(
             f"The steps of {reading.rounded} lines are known only as printed (1K is 500 to 1499), because the log "
