@@ -229,9 +229,8 @@ class Guard:
         if now - self._seen_at <= limit:
             return None
         place = f"behind step {self.last_step}" if self._rows else "and no row was ever logged"
-        return Stop(
-            reason=f"no progress for {now - self._seen_at:.0f} s (limit {limit:.0f}) {place}", step=self.last_step
-        )
+        silent = round(now - self._seen_at, 1)
+        return Stop(reason=f"no progress for {silent:g} s (limit {limit:g}) {place}", step=self.last_step)
 
 
 def _is_number(value: object) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
 from otpilot.errors import LeaseLostError, LedgerError
 from otpilot.pilot.ledger import trials as rows
@@ -36,15 +36,11 @@ def claim(
     if mine is not None:
         return _lease(rows.to_trial(mine), token)
     while True:
-        query = select(*rows.COLUMNS).where(_is_lost(now) if lost_only else _can_be_taken(now))
-        if kinds:
-            query = query.where(trials.c.kind.in_(kinds))
-        order = (case((trials.c.state == "queued", 1), else_=0), trials.c.priority.desc(), trials.c.id)
-        query = query.order_by(*order).limit(1).with_for_update(skip_locked=True)
-        found = connection.execute(query).mappings().first()
-        if found is None:
+        trial = _first(connection, _is_lost(now), kinds)
+        if trial is None and not lost_only:
+            trial = _first(connection, trials.c.state == "queued", kinds)
+        if trial is None:
             return None
-        trial = rows.to_trial(found)
         lost = trial.state in HELD and trial.lease_until != RELEASED
         if trial.state in HELD:
             close_attempt(connection, trial.id, outcome="lost", reason=f"the lease of {trial.owner} ended", now=None)
@@ -149,8 +145,14 @@ def close_attempt(connection: Connection, trial: int, *, outcome: str, reason: s
         connection.execute(update(trials).where(trials.c.id == trial).values(seconds=trials.c.seconds + spent))
 
 
-def _can_be_taken(now: float) -> ColumnElement[bool]:
-    return or_(trials.c.state == "queued", _is_lost(now))
+def _first(connection: Connection, condition: ColumnElement[bool], kinds: Sequence[str]) -> Trial | None:
+    """Return the first trial in order, locked for this transaction; those that others lock are passed over."""
+    query = select(*rows.COLUMNS).where(condition)
+    if kinds:
+        query = query.where(trials.c.kind.in_(kinds))
+    query = query.order_by(trials.c.priority.desc(), trials.c.id).limit(1).with_for_update(skip_locked=True)
+    found = connection.execute(query).mappings().first()
+    return None if found is None else rows.to_trial(found)
 
 
 def _is_lost(now: float) -> ColumnElement[bool]:

@@ -44,7 +44,7 @@ MIGRATIONS = (
             "score {double}, metrics {json} NOT NULL, seconds {double} NOT NULL, created {double} NOT NULL, "
             "started {double}, finished {double}, "
             "UNIQUE (config_hash, seed, budget), UNIQUE (name, seed, budget))",
-            "CREATE INDEX trials_by_state ON trials (state, priority, id)",
+            "CREATE INDEX trials_by_state ON trials (state, priority DESC, id)",
             "CREATE INDEX trials_by_token ON trials (token)",
             "CREATE TABLE decisions (id {id}, key TEXT UNIQUE, kind TEXT NOT NULL, reason TEXT NOT NULL, "
             "round INTEGER, trial INTEGER REFERENCES trials (id), evidence {json} NOT NULL, time {double} NOT NULL)",

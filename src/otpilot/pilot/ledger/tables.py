@@ -12,6 +12,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
@@ -85,7 +86,7 @@ trials = Table(
     Column("lost", Integer, nullable=False, server_default="0"),
     UniqueConstraint("config_hash", "seed", "budget"),
     UniqueConstraint("name", "seed", "budget"),
-    Index("trials_by_state", "state", "priority", "id"),
+    Index("trials_by_state", "state", text("priority DESC"), "id"),
     Index("trials_by_token", "token"),
 )
 

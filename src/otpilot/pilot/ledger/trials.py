@@ -1,9 +1,10 @@
 """Trials inside a transaction: written down once, found, moved along the table of transitions."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, Table, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from otpilot.errors import LedgerError
 from otpilot.pilot.ledger.records import NewTrial, Trial
@@ -20,15 +21,19 @@ def add(connection: Connection, new: Sequence[NewTrial], *, now: float) -> list[
     Raises:
         LedgerError: If a name is taken by another config, or a parent does not exist.
     """
-    return [_add_one(connection, item, now) for item in new]
+    stored: set[str] = set()
+    return [_add_one(connection, item, now, stored) for item in new]
 
 
-def _add_one(connection: Connection, new: NewTrial, now: float) -> Trial:
+def _add_one(connection: Connection, new: NewTrial, now: float, stored: set[str]) -> Trial:
     known = find(connection, new.config_hash, new.seed, new.budget)
     if known is not None:
         return known
     _check_relatives(connection, new)
-    _store_config(connection, new.config_hash, new.config)
+    if new.config_hash not in stored:
+        body = {"hash": new.config_hash, "body": dict(new.config)}
+        connection.execute(_insert(connection, configs).values(body).on_conflict_do_nothing())
+        stored.add(new.config_hash)
     row = {
         "name": new.name, "config_hash": new.config_hash, "seed": new.seed, "budget": new.budget,
         "state": "queued" if new.queue else "planned", "kind": new.kind, "round": new.round,
@@ -36,16 +41,20 @@ def _add_one(connection: Connection, new: NewTrial, now: float) -> Trial:
         "edits": list(new.edits), "reason": new.reason, "evidence": dict(new.evidence), "attempts": 0, "retries": 0,
         "lost": 0, "end_reason": "", "metrics": {}, "seconds": 0.0, "created": now,
     }  # fmt: skip
-    if connection.dialect.name == "sqlite":  # the writer is alone
-        connection.execute(insert(trials).values(row))
-    else:  # another pilot may add the same trial at this moment: the first one stays
-        from sqlalchemy.dialects.postgresql import insert as insert_postgresql
+    # Another pilot may add the same trial at this moment: then the first one stays.
+    statement = _insert(connection, trials).values(row)
+    statement = statement.on_conflict_do_nothing(index_elements=["config_hash", "seed", "budget"])
+    made = connection.execute(statement.returning(*COLUMNS)).mappings().first()
+    if made is not None:
+        return to_trial(made)
+    known = find(connection, new.config_hash, new.seed, new.budget)
+    assert known is not None  # it was in the way
+    return known
 
-        key = ["config_hash", "seed", "budget"]
-        connection.execute(insert_postgresql(trials).values(row).on_conflict_do_nothing(index_elements=key))
-    made = find(connection, new.config_hash, new.seed, new.budget)
-    assert made is not None  # it was inserted, or was there
-    return made
+
+def _insert(connection: Connection, table: Table) -> Any:
+    """Return the dialect's own insert, which knows conflicts."""
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 def _check_relatives(connection: Connection, new: NewTrial) -> None:
@@ -59,17 +68,6 @@ def _check_relatives(connection: Connection, new: NewTrial) -> None:
     for word, relative in (("parent", new.parent), ("continues", new.continues)):
         if relative is not None and connection.scalar(select(trials.c.id).where(trials.c.id == relative)) is None:
             raise LedgerError(f"Trial {new.name!r} names {word} {relative}, which is not in the ledger.")
-
-
-def _store_config(connection: Connection, key: str, body: Mapping[str, Any]) -> None:
-    if connection.dialect.name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert as insert_sqlite
-
-        connection.execute(insert_sqlite(configs).values(hash=key, body=dict(body)).on_conflict_do_nothing())
-    else:
-        from sqlalchemy.dialects.postgresql import insert as insert_postgresql
-
-        connection.execute(insert_postgresql(configs).values(hash=key, body=dict(body)).on_conflict_do_nothing())
 
 
 def find(connection: Connection, config_hash: str, seed: int, budget: int) -> Trial | None:
