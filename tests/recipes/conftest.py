@@ -1,4 +1,4 @@
-"""Two tiny datasets with the cameras and sizes of the seeds' robot, at which their configs and our recipes are pointed."""
+"""Two tiny datasets with the cameras and sizes of the seeds' robot, for their configs and our recipes."""
 
 from dataclasses import dataclass
 from pathlib import Path
