@@ -234,10 +234,10 @@ def test_wandb_offline_mirrors_the_log(load, monkeypatch):
 
 
 def test_an_unusable_wandb_does_not_stop_training(load, monkeypatch):
-    def refuse(_):
+    def refuse(*_, **__):
         raise RuntimeError("no network")
 
-    monkeypatch.setattr("lerobot.common.wandb_utils.WandBLogger", refuse)
+    monkeypatch.setattr("otpilot.training.wandb_session.RunLogger", refuse)
     config = load(steps=1, wandb={"enable": True})
     assert train(config).status == "finished"
 

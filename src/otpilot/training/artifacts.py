@@ -1,29 +1,63 @@
-"""Small arrays that a report shows: the last transport plan, films of the first closed-loop episodes."""
+"""Small arrays and pictures that a report shows: transport plans, films of the first closed-loop episodes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from otpilot.data.batches import Batch
+from otpilot.report.figures import pairs_figure, plan_figure
 from otpilot.runs.paths import RunPaths
 from otpilot.training.envs import CellResult
 from otpilot.transport.plan import Plan
 
+LONGEST_SIDE = 96
+"""Pixels that a kept camera picture has at most; 64 rows of 640 x 480 would take 60 MB otherwise."""
+SAMPLE_PAIRS = 6
 
-def save_plan(paths: RunPaths, plan: Plan, batch: Batch) -> None:
-    """Write plan.npz: unit_plan (n, m), mass, and the images (n, h, w, c) uint8 of the rows on both sides."""
+Pictures = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanPictures:
+    """Where the pictures of a plan lie: its heat map, and some of its pairs."""
+
+    plan: Path
+    pairs: Path
+
+    def by_name(self) -> dict[str, Path]:
+        """Return the pictures by the name that a tracker shows them under."""
+        return {"ot_plan": self.plan, "ot_pairs": self.pairs}
+
+
+def save_plan(paths: RunPaths, plan: Plan, batch: Batch, *, step: int | None = None) -> None:
+    """Write plan.npz, the newest plan: unit_plan (n, m), mass, and the pictures (n, h, w, 3) uint8 of both sides.
+
+    With a step the same is written as plan_<step>.npz, too.
+    """
+    arrays = _arrays(plan, batch)
     paths.artifacts.mkdir(exist_ok=True)
-    images = next(
-        value for key, value in batch.rows.items() if key.startswith("observation.images") and value.ndim >= 4
-    )
-    np.savez_compressed(
-        paths.artifacts / "plan.npz",
-        unit_plan=plan.unit_plan.float().cpu().numpy(),
-        mass=plan.mass.float().cpu().numpy(),
-        source=_pictures(images[batch.map.pair_src]),
-        target=_pictures(images[batch.map.pair_tgt]),
-    )
+    for name in ["plan", *([f"plan_{step:06d}"] if step is not None else [])]:
+        np.savez_compressed(paths.artifacts / f"{name}.npz", allow_pickle=False, **arrays)
+
+
+def draw_plan(paths: RunPaths, plan: Plan, batch: Batch, *, step: int) -> PlanPictures:
+    """Draw plan_<step>.png, the plan's heat map, and pairs_<step>.png, some pairs with what the plan gives them."""
+    arrays = _arrays(plan, batch)
+    paths.artifacts.mkdir(exist_ok=True)
+    found = PlanPictures(plan=paths.artifacts / f"plan_{step:06d}.png", pairs=paths.artifacts / f"pairs_{step:06d}.png")
+    unit_plan, source, target = arrays["unit_plan"], arrays["source"], arrays["target"]
+    found.plan.write_bytes(plan_figure(unit_plan, source, target, mass=float(arrays["mass"])))
+    count = min(SAMPLE_PAIRS, len(source), len(target))
+    uniform = 1.0 / unit_plan.size
+    labels = [f"{unit_plan[i, i] / uniform:.2g} x uniform" for i in range(count)]
+    found.pairs.write_bytes(pairs_figure(source[:count], target[:count], labels))
+    return found
 
 
 def save_evaluation_films(paths: RunPaths, results: Sequence[CellResult]) -> None:
@@ -36,9 +70,26 @@ def save_evaluation_films(paths: RunPaths, results: Sequence[CellResult]) -> Non
     np.savez_compressed(paths.artifacts / "films.npz", allow_pickle=False, **arrays)
 
 
-def _pictures(images: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Return the newest observation of each row, channels last, uint8."""
+def _arrays(plan: Plan, batch: Batch) -> dict[str, Any]:
+    arrays = {"unit_plan": plan.unit_plan.float().cpu().numpy(), "mass": plan.mass.float().cpu().numpy()}
+    images = next(
+        (value for key, value in batch.rows.items() if key.startswith("observation.image") and value.ndim >= 4), None
+    )
+    for side, places in (("source", batch.map.pair_src), ("target", batch.map.pair_tgt)):
+        blank = np.full((len(places), 8, 8, 3), 128, np.uint8)  # a policy without camera has nothing to show
+        arrays[side] = _pictures(images[places]) if images is not None else blank
+    return arrays
+
+
+def _pictures(images: Tensor) -> Pictures:
+    """Return the newest observation of each row, channels last, three of them, uint8, at most LONGEST_SIDE pixels."""
     newest = images[:, -1] if images.ndim == 5 else images
-    scaled = newest if newest.dtype.is_floating_point is False else (newest * 255.0).round()
-    pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = scaled.byte().permute(0, 2, 3, 1).cpu().numpy()
-    return pictures
+    scaled = (newest * 255.0).round().clamp(0.0, 255.0) if newest.dtype.is_floating_point else newest
+    frames: Pictures = scaled.byte().permute(0, 2, 3, 1).cpu().numpy()
+    frames = np.repeat(frames, 3, axis=-1) if frames.shape[-1] == 1 else frames[..., :3]
+    high, wide = frames.shape[1:3]
+    factor = LONGEST_SIDE / max(high, wide)
+    if factor >= 1.0:
+        return frames
+    size = (max(1, round(wide * factor)), max(1, round(high * factor)))
+    return np.stack([np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA)) for frame in frames])

@@ -23,9 +23,10 @@ from otpilot.runs.environment import describe_environment
 from otpilot.runs.record import Kind, Outcome, Status
 from otpilot.runs.writer import RunWriter
 from otpilot.training import checkpoint
-from otpilot.training.artifacts import save_evaluation_films, save_plan
+from otpilot.training.artifacts import draw_plan, save_evaluation_films, save_plan
 from otpilot.training.best import BestSoFar
 from otpilot.training.discrete import make_discrete
+from otpilot.training.draws import fixed_draws
 from otpilot.training.ema import WeightAverage
 from otpilot.training.envs import check_environment, closed_loop
 from otpilot.training.evaluate import HeldOut
@@ -225,6 +226,8 @@ class Trainer:
             values = self.log("sim", self.closed_loop() if self.main else {})
             better = (self.main and self.best.observe("sim", values, step)) or better
             latest |= values
+        if _due(step, (config.eval_steps or config.env_eval_freq) * config.plan_images_every):
+            self.keep_plan(pictures=True)
         return self.any_process(better)
 
     def offline(self) -> dict[str, float]:
@@ -242,16 +245,16 @@ class Trainer:
         return found.figures()
 
     def log(self, kind: Kind, values: Mapping[str, float]) -> Mapping[str, float]:
-        """Write one line of the log, mirror it, and return the values."""
+        """Write one line of the log, and return the values."""
         if self.main:
             self.record(kind, values, self.done)
-            self.tracker.log(values, step=self.done, kind=kind)
         return values
 
     def record(self, kind: Kind, values: Mapping[str, Any], step: int) -> None:
-        """Write one line of the log, on the process that has one."""
+        """Write one line of the log and mirror it, on the process that has one."""
         if self.writer is not None:
             self.writer.log(step, kind, values)
+            self.tracker.log(values, step=step, kind=kind)
 
     def save(self, *, best: bool = False) -> None:
         """Write the checkpoint of the step just done, unless it is there already; mark it as the best if it is."""
@@ -298,18 +301,31 @@ class Trainer:
             if random[self.accelerator.process_index]["cuda"] is not None:
                 torch.cuda.set_rng_state(random[self.accelerator.process_index]["cuda"])
 
-    def keep_plan(self) -> None:
-        """Keep the transport plan of the batch behind the last, for reports."""
+    def keep_plan(self, *, pictures: bool = False) -> None:
+        """Keep the transport plan of one fixed batch, behind the last, for reports; its pictures for the tracker, too.
+
+        Training goes on as if nothing had happened: mode and random state are left as they were.
+        """
         if not self.loss.active or self.writer is None:
             return
         batch = self.stream[self.config.steps * self.stream.batches_per_step]
-        self.parts.policy.eval()
-        self.loss.model = self.parts.policy.forward  # this process alone; the wrapped one would wait for the others
-        with torch.no_grad():
-            inputs = self.inputs(batch.rows, batch.map.is_source)
-            result = self.loss(inputs, batch.map, step=0, update=False)
-        if result.transport is not None and result.transport.plan is not None:
-            save_plan(self.writer.paths, result.transport.plan, batch)
+        policy, model = self.parts.policy, self.loss.model
+        was_training = policy.training
+        policy.eval()
+        self.loss.model = policy.forward  # this process alone; the wrapped one would wait for the others
+        try:
+            with torch.no_grad(), fixed_draws(0, self.accelerator.device):
+                inputs = self.inputs(batch.rows, batch.map.is_source)
+                result = self.loss(inputs, batch.map, step=0, update=False)
+        finally:
+            self.loss.model = model
+            policy.train(was_training)
+        if result.transport is None or result.transport.plan is None:
+            return
+        save_plan(self.writer.paths, result.transport.plan, batch, step=self.done if pictures else None)
+        if pictures:
+            drawn = draw_plan(self.writer.paths, result.transport.plan, batch, step=self.done)
+            self.tracker.images(drawn.by_name(), step=self.done)
 
     def any_process(self, flag: bool) -> bool:
         """Return whether any process says yes."""
@@ -345,7 +361,7 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Outcome:
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         trainer.writer = _open_folder(config, accelerator, done)
-        trainer.tracker = Tracker(config)
+        trainer.tracker = Tracker(config, tell=trainer.progress.note)
     with trainer.writer or contextlib.nullcontext(), trainer.interrupts.installed():
         return _finish(trainer)
 
