@@ -8,7 +8,7 @@ from typing import Any
 from otpilot.analysis.findings import Finding
 from otpilot.errors import OtpilotError
 from otpilot.pilot.campaign.scoring import Assessment, assess, called, read_assessment
-from otpilot.pilot.decisions import Arm, common_problems
+from otpilot.pilot.decisions import Arm, common_problems, tag_counts
 from otpilot.pilot.ledger import Trial
 from otpilot.pilot.parents import Parent
 from otpilot.pilot.proposal import Failure
@@ -45,7 +45,14 @@ def arm_of(name: str, trials: Sequence[Trial], metric: str) -> Arm:
             failed[trial.seed] = trial.state if trial.state not in ENDED_WELL else "no score"
         if found is not None:
             tags.append(found.problems)
-    return Arm(name=name, scores=scores, failed=failed, problems=common_problems(tags) if tags else frozenset())
+    return Arm(
+        name=name,
+        scores=scores,
+        failed=failed,
+        problems=common_problems(tags) if tags else frozenset(),
+        tagged=tag_counts(tags),
+        looked=len(tags),
+    )
 
 
 def parent_of(

@@ -26,6 +26,8 @@ from otpilot.pilot.variants import for_trial
 from otpilot.runs.metric_names import Direction, metric_info
 
 BASELINE = "baseline"
+FINAL_ERA = 1_000_000
+"""The seeds of the final comparison are drawn as those of an incumbent that there will never be."""
 OVER = (*ENDS, "cancelled")
 """Ends of a trial. One that will be tried again is queued in the same transaction, so it is never seen in its end."""
 
@@ -214,6 +216,7 @@ class Campaign:
             best_possible=rates and bool(arm.scores) and min(arm.scores.values()) >= 1.0,
         )
         if stop is not None:
+            self._compare_with_baseline(basis, incumbent, earlier)
             raise _Pause(self._end(stop.kind, stop.reason, number - 1))
 
     def _begin(self, number: int, basis: Basis, earlier: Sequence[Round]) -> Round:
@@ -230,6 +233,7 @@ class Campaign:
             refused = "; ".join(item["reason"] for item in plan["refused"][:3])
             why = f" Refused: {refused}" if refused else ""
             reason = f"The proposer {self.settings.proposer} has nothing new for {situation.incumbent.name}.{why}"
+            self._compare_with_baseline(basis, situation.incumbent, earlier)
             raise _Pause(self._end("exhausted", reason, number - 1))
         begun = self.ledger.begin_round(number, plan)
         names = ", ".join(item["name"] for item in begun.plan["variants"])
@@ -402,6 +406,35 @@ class Campaign:
             before = steps
         return successor
 
+    def _compare_with_baseline(self, basis: Basis, incumbent: Identity, earlier: Sequence[Round]) -> None:
+        """Run the last incumbent and the baseline on seeds of their own, where no confirmation has compared the two.
+
+        Gains of several acceptances in a row may not be added up: each was accepted because it looked good.
+        """
+        accepted = [round for round in earlier[1:] if round.summary["accepted"]]
+        if not accepted or Identity(**accepted[-1].plan["incumbent"]).hash == self.baseline.hash:
+            return
+        fresh = self._fresh_seeds(FINAL_ERA + incumbent.era)
+        new = [
+            self._trial(identity, self.ledger.config(identity.hash), seed, kind="final", round=earlier[-1].number)
+            for seed in fresh
+            for identity in (incumbent, self.baseline)
+        ]
+        room = self._room()
+        if room is not None and len(self._missing(new)) > room:
+            return  # the report says that there was no room for it
+        self._complete(new, f"the end: {incumbent.name} and the baseline on {len(fresh)} fresh seeds")
+        ours, arm = self._arm(self.baseline, basis, fresh), self._arm(incumbent, basis, fresh)
+        made = decisions.review(arm, ours, basis.yardstick)
+        self._decide(
+            "final",
+            f"{incumbent.name} beside the baseline on fresh seeds: {made.reason}.",
+            key=f"final/{incumbent.name}",
+            round=earlier[-1].number,
+            trial=self._first(incumbent.hash),
+            evidence=self._review_evidence(made, arm, ours, {}),
+        )
+
     # Parts
 
     def _trial(
@@ -438,7 +471,7 @@ class Campaign:
 
     def _complete(self, new: Sequence[NewTrial], what: str) -> list[Trial]:
         """Return the trials, all of them over; while they are not, pause."""
-        missing = [item for item in new if self.ledger.find(item.config_hash, item.seed, item.budget) is None]
+        missing = self._missing(new)
         room = self._room()
         if room is not None and len(missing) > room:
             last = max(item.round or 0 for item in new)
@@ -450,6 +483,9 @@ class Campaign:
         if waiting:
             raise _Pause(Waiting(what=what, trials=tuple(trial.id for trial in waiting)))
         return trials
+
+    def _missing(self, new: Sequence[NewTrial]) -> list[NewTrial]:
+        return [item for item in new if self.ledger.find(item.config_hash, item.seed, item.budget) is None]
 
     def _room(self) -> int | None:
         """Return how many more trials the budget allows, or None for any number."""
@@ -474,10 +510,12 @@ class Campaign:
         return trials[0].id if trials else None
 
     def _fresh_seeds(self, era: int) -> tuple[int, ...]:
+        """Return the fresh seeds of an incumbent, which are those of no incumbent before it."""
         used = set(self.seeds)
-        for earlier in range(era):
-            used |= set(decisions.fresh_seeds(self.settings.seed, earlier, self.settings.confirm_seeds, used))
-        return decisions.fresh_seeds(self.settings.seed, era, self.settings.confirm_seeds, used)
+        count = self.settings.confirm_seeds
+        for earlier in range(era % FINAL_ERA + era // FINAL_ERA):
+            used |= set(decisions.fresh_seeds(self.settings.seed, earlier, count, used))
+        return decisions.fresh_seeds(self.settings.seed, era, count, used)
 
     @staticmethod
     def _review_evidence(made: Review, arm: Arm, ours: Arm, item: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,55 @@
+"""What to do next with a campaign: sentences for the end of its report."""
+
+from collections.abc import Sequence
+
+from otpilot.analysis.view import is_success
+from otpilot.pilot.campaign.opening import Opened
+from otpilot.pilot.ledger import Decision
+from otpilot.report.campaign.result import Incumbent, Node
+
+
+def next_steps(
+    opened: Opened, decisions: Sequence[Decision], nodes: Sequence[Node], incumbents: Sequence[Incumbent], *, over: str
+) -> tuple[str, ...]:
+    """Return what a person may do next, most useful first."""
+    place = opened.paths.root
+    if not over:
+        return (f"Let it go on: otpilot loop resume {place} (otpilot loop status {place} says how it stands).",)
+    steps: list[str] = []
+    last = incumbents[-1] if incumbents else None
+    if last is None:
+        return (
+            f"Look into the log of the first baseline trial under {opened.paths.trials}, and mend the base config.",
+        )
+    kind = next((str(d.evidence.get("kind")) for d in reversed(decisions) if d.kind == "stop"), "")
+    if last.ground in ("score", "health"):
+        claim = "better beyond noise" if last.ground == "score" else "healthier; about its score nothing is claimed"
+        steps.append(
+            f"Train {last.name} to the end of its schedule ({claim}): its config lies under {opened.paths.configs}, "
+            "its checkpoints under its run folders."
+        )
+    problems = next((node.problems for node in nodes if last is not None and node.name == last.name), ())
+    if problems:
+        steps.append(f"The incumbent still has {', '.join(problems)}; look into its runs with otpilot analyze.")
+    metric = next((str(d.evidence["metric"]) for d in decisions if d.key == "r0/baseline"), "")
+    if metric and not is_success(metric):
+        steps.append("Measure closed-loop success before believing it: trials were ranked by a held-out loss only.")
+    steps += _by_kind(kind, opened)
+    return tuple(steps)
+
+
+def _by_kind(kind: str, opened: Opened) -> list[str]:
+    settings = opened.settings
+    if kind == "nothing to gain":
+        return [
+            "For smaller effects raise trial.seeds and confirm_seeds, or trial.steps: with these numbers they drown in "
+            "the noise. That is another campaign, in a folder of its own."
+        ]
+    if kind == "exhausted":
+        others = "random, grid or optuna" if settings.proposer == "rules" else "rules"
+        return [f"Set proposer = {others} in campaign.toml, or add rules of your own, and resume."]
+    if kind == "rounds":
+        return [f"Raise rounds above {settings.rounds} in campaign.toml and resume, if it still gained."]
+    if kind == "budget":
+        return ["Raise the budget in campaign.toml and resume."]
+    return []
