@@ -242,6 +242,6 @@ def difference_lines(found: PostMortem, lang: Lang) -> Iterator[str]:
         yield f"- **{text}**" if one.could_explain else f"- {text}"
 
 
-def note_lines(notes: Sequence[str]) -> Iterator[str]:
+def note_lines(notes: Sequence[str], lang: Lang) -> Iterator[str]:
     """Return notes as a list."""
-    yield from (f"- {escape_markdown(note)}" for note in notes)
+    yield from (f"- {escape_markdown(wording.note(note, lang))}" for note in notes)

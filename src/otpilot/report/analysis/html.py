@@ -51,7 +51,7 @@ def render_html(analysis: Analysis, *, lang: Lang = "en", title: str | None = No
         ("statistics", word("statistics", lang), sheets.statistics(analysis, styles, lang)),
         ("config", word("config differences", lang), sheets.config_differences(analysis, lang)),
         ("pictures", word("pictures", lang), _pictures(shown, problems)),
-        ("notes", word("notes", lang), sheets.notes(analysis)),
+        ("notes", word("notes", lang), sheets.notes(analysis, lang)),
     ]
     bodies = [(name, heading, "\n".join(lines)) for name, heading, lines in sections]
     present = [(name, heading, body) for name, heading, body in bodies if body]

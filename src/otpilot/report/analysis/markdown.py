@@ -147,9 +147,11 @@ def _all_sections(analysis: Analysis, lang: Lang, charts: Sequence[str], *, fres
     if charts:
         metrics = [escape_markdown(metric) for metric in rows.key_metrics(analysis)]
         yield word("curves", lang), [f"![{name}]({link})" for name, link in zip(metrics, charts, strict=False)]
-    notes = [*analysis.notes, *(f"{run.name}: {note}" for run in analysis.runs for note in run.notes)]
+    called = rows.labels(analysis)
+    own = (f"{called[run.id]}: {wording.note(note, lang)}" for run in analysis.runs for note in run.notes)
+    notes = [*analysis.notes, *own]
     if notes:
-        yield word("notes", lang), list(blocks.note_lines(notes))
+        yield word("notes", lang), list(blocks.note_lines(notes, lang))
 
 
 def _verdicts(analysis: Analysis, comparisons: Sequence[Comparison], lang: Lang) -> Iterator[str]:
@@ -159,7 +161,7 @@ def _verdicts(analysis: Analysis, comparisons: Sequence[Comparison], lang: Lang)
         ours, theirs = (escape_markdown(side) for side in rows.comparison_title(found, called))
         basis = escape_markdown(wording.verdict_basis(found.verdict, lang))
         yield f"  - {ours} {word('vs', lang)} {theirs}: **{wording.verdict_word(found.verdict, lang)}** {basis}"
-    yield from blocks.note_lines(list(dict.fromkeys(note for found in comparisons for note in found.notes)))
+    yield from blocks.note_lines(list(dict.fromkeys(note for found in comparisons for note in found.notes)), lang)
 
 
 def _configs(analysis: Analysis, lang: Lang) -> list[str]:
@@ -216,7 +218,7 @@ def _postmortems(analysis: Analysis, lang: Lang) -> Iterator[str]:
         yield from (
             f"{place}. {escape_markdown(wording.change(one, lang))}" for place, one in enumerate(_tests(found), start=1)
         )
-        yield from blocks.note_lines(found.notes)
+        yield from blocks.note_lines(found.notes, lang)
 
 
 def _tests(found: PostMortem) -> list[SingleChange]:

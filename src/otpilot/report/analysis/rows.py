@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from otpilot.analysis.compare import Comparison
 from otpilot.analysis.result import Analysis, RunReport
 from otpilot.analysis.statistics import Endpoint, MetricStatistics
+from otpilot.analysis.view import is_success
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ def block(run: RunReport) -> list[tuple[Row, Endpoint]]:
         # ACT's evaluation loss is its L1 under another name; the seeds print it once.
         rows = [(row, found) for row, found in rows if row is not EVAL_LOSS]
     for name in success_metrics(run.statistics):
-        cell = name.removeprefix(SUCCESS)
+        cell = name.removeprefix(SUCCESS).removeprefix("eval/")
         row = Row(zh=f"闭环成功率({cell})", en=f"success({cell})", names=(name,))
         rows.append((row, run.statistics[name].endpoint))
     return rows
@@ -75,7 +76,7 @@ def endpoint(statistics: Mapping[str, MetricStatistics], row: Row) -> Endpoint:
 
 def success_metrics(names: Iterable[str]) -> list[str]:
     """Return the closed-loop success rates among metric names, without their intervals."""
-    return [name for name in names if name.startswith(SUCCESS) and not name.endswith(("_low", "_high"))]
+    return [name for name in names if is_success(name)]
 
 
 def key_metrics(analysis: Analysis) -> list[str]:
@@ -103,7 +104,7 @@ def overview(analysis: Analysis) -> list[Row]:
     success = [
         Row(zh=f"成功率 {cell}", en=f"success {cell}", names=(name,))
         for name in success_metrics(names)[:3]
-        for cell in [name.removeprefix(SUCCESS)]
+        for cell in [name.removeprefix(SUCCESS).removeprefix("eval/")]
     ]
     held_out = EVAL if EVAL.metric(names) else EVAL_LOSS
     return [*success, *(row for row in (held_out, MASS, LOSS) if row.metric(names))]

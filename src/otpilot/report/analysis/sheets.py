@@ -140,7 +140,7 @@ def comparisons(analysis: Analysis, lang: Lang) -> Iterator[str]:
         yield f'<details class="stats"><summary>{title}</summary>{_pairs(one, called, lang)}</details>'
     yield "</div>"
     for note in dict.fromkeys(note for one in analysis.comparisons for note in one.notes):
-        yield f'<p class="quiet">{safe_text(note)}</p>'
+        yield f'<p class="quiet">{safe_text(wording.note(note, lang))}</p>'
 
 
 def _pairs(found: Comparison, called: Mapping[str, str], lang: Lang) -> str:
@@ -183,7 +183,7 @@ def postmortems(analysis: Analysis, lang: Lang) -> Iterator[str]:
         if tests:
             items = (f"<li>{safe_text(wording.change(one, lang))}</li>" for one in tests)
             yield f'<ol class="findings">{"".join(items)}</ol>'
-        yield from (f'<p class="quiet">{safe_text(note)}</p>' for note in found.notes)
+        yield from (f'<p class="quiet">{safe_text(wording.note(note, lang))}</p>' for note in found.notes)
 
 
 def _differences(found: PostMortem, lang: Lang) -> Iterator[str]:
@@ -281,9 +281,10 @@ def _comparable(run: RunReport, key: str) -> str:
     return f"{type(run.settings[key]).__name__}:{run.settings[key]!r}" if key in run.settings else ""
 
 
-def notes(analysis: Analysis) -> Iterator[str]:
+def notes(analysis: Analysis, lang: Lang) -> Iterator[str]:
     """Yield what was lost or unusual while reading."""
-    items = [safe_text(note) for note in analysis.notes]
-    items += [f"{safe_text(run.name)}: {safe_text(note)}" for run in analysis.runs for note in run.notes]
+    called = rows.labels(analysis)
+    items = [wording.note(note, lang) for note in analysis.notes]
+    items += [f"{called[run.id]}: {wording.note(note, lang)}" for run in analysis.runs for note in run.notes]
     if items:
-        yield f'<ul class="findings">{"".join(f"<li>{item}</li>" for item in items)}</ul>'
+        yield f'<ul class="findings">{"".join(f"<li>{safe_text(item)}</li>" for item in items)}</ul>'

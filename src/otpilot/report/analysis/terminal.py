@@ -35,7 +35,7 @@ def render(analysis: Analysis, lang: Lang = "en", *, only: Literal["comparison",
     for dead in () if only == "comparison" else analysis.postmortems:
         parts += ["", *postmortem(dead, lang)]
     parts += [""] if analysis.notes else []
-    parts += [_line(f"{word('note', lang)}: {plain(note)}", "dim") for note in analysis.notes]
+    parts += [_note(note, lang) for note in analysis.notes]
     return Group(*parts)
 
 
@@ -101,7 +101,7 @@ def _findings(analysis: Analysis, lang: Lang) -> Iterator[RenderableType]:
         for event in run.events[-3:]:
             yield _indented(_line(f"{event.step:,}: {plain(event.message or event.kind)}", "yellow"), 2)
         for note in run.notes:
-            yield _indented(_line(f"{word('note', lang)}: {plain(note)}", "dim"), 2)
+            yield _indented(_note(note, lang), 2)
 
 
 def _finding(one: Told, lang: Lang) -> Iterator[RenderableType]:
@@ -136,7 +136,7 @@ def comparison(found: Comparison, called: Mapping[str, str], lang: Lang) -> Iter
         values = (_difference(one) for one in (pair.score, pair.last, pair.best))
         table.add_row(Text(plain(pair.run)), Text(plain(pair.baseline)), seed, *values)
     yield table
-    yield from (_indented(_line(f"{word('note', lang)}: {plain(note)}", "dim"), 2) for note in found.notes)
+    yield from (_indented(_note(note, lang), 2) for note in found.notes)
 
 
 def _difference(one: Difference | None) -> Text:
@@ -170,7 +170,11 @@ def postmortem(found: PostMortem, lang: Lang) -> Iterator[RenderableType]:
     tests = [*([found.test] if found.test else []), *found.follow_up]
     for place, test in enumerate(tests, start=1):
         yield _indented(_line(f"{place}. {plain(wording.change(test, lang))}", "green" if place == 1 else ""), 2)
-    yield from (_indented(_line(f"{word('note', lang)}: {plain(note)}", "dim"), 2) for note in found.notes)
+    yield from (_indented(_note(note, lang), 2) for note in found.notes)
+
+
+def _note(note: str, lang: Lang) -> Text:
+    return _line(f"{word('note', lang)}: {plain(wording.note(note, lang))}", "dim")
 
 
 def _line(text: str, style: str) -> Text:

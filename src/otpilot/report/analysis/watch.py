@@ -13,7 +13,7 @@ from rich.text import Text
 
 from otpilot.report.analysis.digits import figure
 from otpilot.report.analysis.follow import FollowedFolder, Standing
-from otpilot.report.analysis.rows import success_metrics
+from otpilot.report.analysis.rows import SUCCESS, success_metrics
 from otpilot.report.analysis.terminal import STATES
 from otpilot.report.analysis.told import plain
 
@@ -88,7 +88,7 @@ def _first(values: Mapping[str, float], names: Sequence[str]) -> str:
 
 def _evaluation(values: Mapping[str, float]) -> str:
     """Return closed-loop success where there is one, for it outranks the loss; else the evaluation loss."""
-    success = success_metrics(values)
+    success = [name for name in success_metrics(values) if name.startswith(SUCCESS)]
     return f"{values[success[0]]:.0%}" if success and math.isfinite(values[success[0]]) else _first(values, EVALUATION)
 
 
