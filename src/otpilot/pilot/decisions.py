@@ -8,8 +8,9 @@ The protocol, and why it is so (docs/pilot.md has the figures):
 2. Confirmation. The first candidate and the incumbent run on fresh seeds, which nothing was chosen by. Only their
    verdict counts: the 95 % t-interval over paired seeds. A variant that is equal to the incumbent is accepted for its
    score in at most 2.5 % of its confirmations, however many variants were screened.
-3. Health. A candidate that cured a problem (on fresh seeds, too), caught none and is not worse becomes the incumbent
-   for its health, which claims nothing about its score.
+3. Health. A candidate that cured a problem, caught none and is not worse becomes the incumbent for its health, which
+   claims nothing about its score. A problem near its limit comes and goes between equal runs, so the cure must be
+   proven on the fresh seeds: fewer runs have the problem than chance would give in 2.5 % of confirmations.
 4. Promotion. The accepted one and its predecessor go on to more steps on the fresh seeds. Only a verdict "worse", or
    training that breaks where the predecessor's did not, takes the acceptance back.
 5. Stop. When in `patience` rounds in a row nothing was accepted and the incumbent has no problem left, what could
@@ -32,7 +33,7 @@ StopKind = Literal["nothing to gain", "at the ceiling", "exhausted", "rounds"]
 FALSE_ACCEPTANCE = 0.025
 """Share of confirmations in which a variant that is equal to the incumbent is accepted for its score, at most."""
 PROMISE = 1.0
-"""A variant is promising when its mean gain exceeds so many standard errors of equal runs."""
+"""A variant is promising when its mean gain exceeds so many standard errors."""
 BREAKING = ("diverged", "invalid")
 """Ends that tell about the config; crashed and killed tell about the machine."""
 
@@ -41,13 +42,16 @@ BREAKING = ("diverged", "invalid")
 class Arm:
     """One config over its seeds: scores of the trials that have one, ends of those that have none, problem tags.
 
-    `problems` are the tags of severity "problem" that most of its runs have (see `common_problems`).
+    `problems` are the tags of severity "problem" that most of its runs have (see `common_problems`); `tagged` says how
+    many runs have each, `looked` how many runs were looked at.
     """
 
     name: str
     scores: Mapping[int, float]
     failed: Mapping[int, str] = field(default_factory=dict)
     problems: frozenset[str] = frozenset()
+    tagged: Mapping[str, int] = field(default_factory=dict)
+    looked: int = 0
 
     def breaks(self) -> frozenset[int]:
         """Return the seeds on which training broke: the config's fault, not the machine's."""
@@ -76,8 +80,10 @@ class Review:
     """A variant beside the incumbent on common seeds.
 
     `gain` is the mean improvement on the verdict's scale (differences of logarithms for losses), above 0 is better;
-    `error` the standard error that it has between equal runs (None: not known). `cured` and `caught` are problems that
-    only the incumbent, only the variant has. `promising` and `heals` are the two ways to become a candidate.
+    `error` its standard error (None: not known): by the noise of equal runs, or by the spread of the paired differences
+    where that is smaller, because what a seed does to both cancels. `cured` and `caught` are problems that only the
+    incumbent, only the variant has; `proven` those cured in more runs than chance explains. `promising` and `heals`
+    are the two ways to become a candidate.
     """
 
     variant: str
@@ -87,6 +93,7 @@ class Review:
     error: float | None
     cured: tuple[str, ...] = ()
     caught: tuple[str, ...] = ()
+    proven: tuple[str, ...] = ()
     broken: bool = False
     promising: bool = False
     heals: bool = False
@@ -131,6 +138,23 @@ def common_problems(runs: Sequence[Iterable[str]]) -> frozenset[str]:
     return frozenset(tag for tag, count in counts.items() if 2 * count > len(runs))
 
 
+def tag_counts(runs: Sequence[Iterable[str]]) -> dict[str, int]:
+    """Return how many of the runs have each tag."""
+    return dict(Counter(tag for tags in runs for tag in set(tags)))
+
+
+def is_proven_cure(tag: str, variant: Arm, incumbent: Arm) -> bool:
+    """Return whether chance would let a problem go in so many runs in at most 2.5 % of comparisons of equal configs.
+
+    The chance is the largest over all frequencies of the problem: runs with it in the incumbent plus runs without it
+    in the variant are then like heads of a fair coin. At five seeds each, nine of ten must agree; at three, all six.
+    """
+    runs = incumbent.looked + variant.looked
+    agree = incumbent.tagged.get(tag, 0) + variant.looked - variant.tagged.get(tag, 0)
+    chance = sum(math.comb(runs, count) for count in range(agree, runs + 1)) / 2**runs
+    return bool(chance <= FALSE_ACCEPTANCE)
+
+
 def measure_noise(scores: Sequence[float], *, rates: bool) -> float | None:
     """Return the noise floor: standard deviation of equal runs' scores (of their logarithms for positive losses)."""
     return noise_floor(scores, common_scale(scores, rates=rates))
@@ -150,6 +174,7 @@ def review(variant: Arm, incumbent: Arm, yardstick: Yardstick) -> Review:
     verdict, gain, error = _compare(pairs, yardstick)
     cured = tuple(sorted(incumbent.problems - variant.problems)) if variant.scores else ()
     caught = tuple(sorted(variant.problems - incumbent.problems))
+    proven = tuple(tag for tag in cured if is_proven_cure(tag, variant, incumbent))
     # One that breaks on some seeds must not win by those that are left.
     broken = bool(variant.breaks() - incumbent.breaks())
     sound = not broken and len(pairs) >= 2 and verdict.word != "worse"
@@ -162,6 +187,7 @@ def review(variant: Arm, incumbent: Arm, yardstick: Yardstick) -> Review:
         error=error,
         cured=cured,
         caught=caught,
+        proven=proven,
         broken=broken,
         promising=promising,
         heals=bool(sound and cured and not caught),
@@ -194,15 +220,27 @@ def confirm(screened: Review, fresh: Review) -> Acceptance:
         return Acceptance(
             accepted=True, ground="score", reason=f"On fresh seeds it is better beyond noise: {told}.{also}{caught}"
         )
-    if cured and screened.heals and fresh.heals:
+    return _by_health(cured if screened.heals and fresh.heals else [], fresh)
+
+
+def _by_health(cured: Sequence[str], fresh: Review) -> Acceptance:
+    """Return whether a candidate whose score is not distinguishable is accepted for what it cured."""
+    told = describe_verdict(fresh.verdict)
+    proven = [tag for tag in cured if tag in fresh.proven]
+    if proven:
         return Acceptance(
             accepted=True,
             ground="health",
-            reason=f"For its health: it cures {', '.join(cured)} and is not worse. Its score is not distinguishable "
+            reason=f"For its health: it cures {', '.join(proven)} and is not worse. Its score is not distinguishable "
             f"from the incumbent's ({told}), so nothing is claimed about it.",
         )
+    fewer = ""
+    if cured:
+        fewer = f" It has {', '.join(cured)} in fewer runs, but not in so few that chance is ruled out."
     return Acceptance(
-        accepted=False, ground="none", reason=f"On fresh seeds it is not distinguishable from the incumbent: {told}."
+        accepted=False,
+        ground="none",
+        reason=f"On fresh seeds it is not distinguishable from the incumbent: {told}.{fewer}",
     )
 
 
@@ -289,7 +327,7 @@ def describe_verdict(verdict: Verdict) -> str:
 
 
 def _compare(pairs: Sequence[tuple[float, float]], yardstick: Yardstick) -> tuple[Verdict, float | None, float | None]:
-    """Return the verdict, the mean gain and its standard error between equal runs."""
+    """Return the verdict, the mean gain and its standard error."""
     scale = common_scale([score for pair in pairs for score in pair], rates=yardstick.rates)
     if len(pairs) < 2:
         basis: Literal["no scores", "no seeds"] = "no seeds" if pairs else "no scores"
@@ -299,10 +337,14 @@ def _compare(pairs: Sequence[tuple[float, float]], yardstick: Yardstick) -> tupl
     differences = [place(ours) - place(its) for ours, its in pairs]
     mean = sum(differences) / len(differences)
     gain = mean if yardstick.direction == "max" else -mean
-    if yardstick.noise is not None:
-        return verdict, gain, yardstick.noise * math.sqrt(2 / len(pairs))
     spread = math.sqrt(sum((d - mean) ** 2 for d in differences) / (len(differences) - 1))
-    return verdict, gain, spread / math.sqrt(len(differences))
+    own = spread / math.sqrt(len(differences))
+    if yardstick.noise is None:
+        return verdict, gain, own
+    equal = yardstick.noise * math.sqrt(2 / len(pairs))
+    # The noise over seeds holds what a seed does to every config. Pairing takes that out, and only the spread shows it;
+    # differences that are equal by chance, as those of rates can be, show nothing.
+    return verdict, gain, min(equal, own) if own > 0 else equal
 
 
 def _with_reason(made: Review, variant: Arm, *, pairs: int) -> Review:
@@ -322,7 +364,7 @@ def _with_reason(made: Review, variant: Arm, *, pairs: int) -> Review:
     if made.caught:
         parts.append(f"has a new problem: {', '.join(made.caught)}")
     if made.promising:
-        parts.append("promising: its gain is larger than a standard error of equal runs")
+        parts.append("promising: its gain is larger than its standard error")
     return replace(made, reason="; ".join(parts))
 
 
