@@ -168,14 +168,14 @@ def test_grid_ends() -> None:
 
 
 def test_optuna_learns_from_scores() -> None:
-    """Scores are best at reg = 0.3 (a log parabola): after 40 observations TPE asks near it, random does not."""
+    """Scores are best at reg = 0.3 (a log parabola): after 30 observations TPE asks near it, random does not."""
 
     def score(config: Any) -> float:
         return math.log(value_at(config, "ot.loss_config.reg") / 0.3) ** 2
 
     seen: list[Observation] = []
     known: set[TrialKey] = set()
-    for _ in range(20):
+    for _ in range(15):
         request = Request(parents=(parent(),), limit=2, observations=tuple(seen), known=frozenset(known), only="ot")
         for variant in propose(request, "optuna").variants:
             seen.append(Observation(config=variant.config, score=score(variant.config)))

@@ -365,7 +365,7 @@ def kinds(config: dict[str, Any]) -> dict[str, type]:
     }
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.sampled_from(STARTS), ROUNDS)
 def test_no_sequence_of_rules_leaves_the_legal_ranges(start: dict[str, Any], rounds: list[Any]) -> None:
     config = translate(copy.deepcopy(start)).config

@@ -9,12 +9,15 @@ from otpilot.config.compat import translate
 from otpilot.config.edits import value_at
 from otpilot.errors import ConfigError
 from otpilot.pilot.parents import Parent
-from otpilot.pilot.proposers.by_search import DRAWS, searched
+from otpilot.pilot.proposers.by_search import searched
 from otpilot.pilot.proposers.frame import each_parent
 from otpilot.pilot.proposers.request import Request
 from otpilot.pilot.proposers.space import Dimension, dimensions
 from otpilot.pilot.rules import Judgement
 from otpilot.pilot.variants import Batch, TrialKey
+
+ASKS = 3
+"""Configs to ask for, for each variant that is wanted; some may have been tried."""
 
 
 def propose_by_optuna(request: Request) -> Batch:
@@ -49,7 +52,7 @@ def _ask(request: Request, parent: Parent, _known: AbstractSet[TrialKey]) -> Jud
                 trial = optuna.trial.create_trial(params=values, distributions=space, value=observation.score)
                 study.add_trial(trial)
                 told += 1
-        asked = [study.ask(space).params for _ in range(DRAWS)]
+        asked = [study.ask(space).params for _ in range(ASKS * request.per_parent)]
     finally:
         optuna.logging.set_verbosity(before)
     how = f"TPE over {len(knobs)} knobs from {told} observations"
