@@ -146,7 +146,7 @@ def test_wrong_results_are_refused(ledger):
     lease = ledger.claim("me")
     with pytest.raises(LedgerError, match="score of nan"):
         ledger.finish(lease, Result(state="finished", reason="x", score=math.nan))
-    with pytest.raises(LedgerError, match="cannot end as .queued."):
+    with pytest.raises(LedgerError, match="cannot end as"):
         ledger.finish(lease, Result(state="queued", reason="x"))
     assert ledger.trial(1).state == "leased"
 
