@@ -12,7 +12,6 @@ subprocess, under the local executor, and under a worker with ledger and guard. 
 as a real trial takes minutes, the difference in milliseconds counts more than the ratio.
 """
 
-import json
 import os
 import statistics
 import subprocess
@@ -185,7 +184,6 @@ def main() -> None:
         else:
             with Ledger.open(root / "big.db") as ledger:
                 measure_ledger(ledger, "SQLite")
-            print(f"  {json.dumps({'file MB': round((root / 'big.db').stat().st_size / 1e6, 1)})}")
         measure_executor(root)
 
 

@@ -4,7 +4,7 @@ import sys
 from types import ModuleType
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otpilot.errors import ExecutorError
@@ -175,7 +175,7 @@ def test_a_slot_names_its_gpu_by_uuid_and_its_threads(tmp_path):
     slots.release()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     cards=st.integers(1, 4),
     limits=st.tuples(st.integers(1, 5), st.integers(1, 5)),

@@ -2,7 +2,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otpilot.errors import ExecutorError
@@ -166,7 +166,7 @@ def test_an_endless_line_is_not_kept(tmp_path, monkeypatch):
     assert tail.garbled == 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from(["good", "torn\x00", "", "{}"]), max_size=12), st.lists(st.integers(1, 60), max_size=8))
 def test_however_the_bytes_arrive_the_rows_are_the_same(tmp_path_factory, kinds, cuts):
     path = tmp_path_factory.mktemp("tail") / "metrics.jsonl"

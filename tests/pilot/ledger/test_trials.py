@@ -114,7 +114,7 @@ def test_cancelled_can_be_wanted_again(ledger):
         ledger.queue(trial.id)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.tuples(
