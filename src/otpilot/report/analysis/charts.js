@@ -101,7 +101,8 @@ class Chart {
       stroke: colour, width: 1.6, dash: dash ? dash.split(" ").map(Number) : undefined,
       points: columns[at].x.length <= 40 ? { show: true, size: 5, fill: colour } : { size: 4, fill: colour },
     }));
-    const faint = lines.map((one) => ({ ...one, stroke: `${one.stroke}38`, width: 1, dash: undefined, points: { show: false } }));
+    const pale = lines.length > 8 ? "18" : "38";  // opacity, as two hexadecimal digits
+    const faint = lines.map((one) => ({ ...one, stroke: `${one.stroke}${pale}`, width: 1, dash: undefined, points: { show: false } }));
     const [low, high] = this.bounds;
     return {
       width, height: 218, legend: { show: false }, padding: [10, 10, 0, 0],
