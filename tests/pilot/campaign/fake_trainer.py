@@ -53,6 +53,8 @@ def rows(config, seed, step):
         yield {"step": step, "time": time.time(), "kind": "train", "values": values}
     if step % config["eval_steps"] == 0:
         error = level(config, seed, plan.get("noise", 0.005)) * (1.0 + math.exp(-step / 300))
+        if alive and step > 1000:
+            error *= 1 + plan.get("late_loss", 0.0)
         yield {"step": step, "time": time.time(), "kind": "eval", "values": {"offline_eval/avg_l1": error}}
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from otpilot.config.plain import plain
+from otpilot.errors import RunError
 from otpilot.pilot.campaign.arms import ENDED_WELL
 from otpilot.pilot.campaign.folder import CampaignPaths
 from otpilot.pilot.campaign.hopeless import hopeless_of
@@ -15,12 +16,13 @@ from otpilot.pilot.campaign.scoring import score
 from otpilot.pilot.campaign.settings import CampaignSettings
 from otpilot.pilot.campaign.stages import Campaign, Ended, Waiting
 from otpilot.pilot.executors.base import Executor, TrialSpec
-from otpilot.pilot.guard import GuardSettings
+from otpilot.pilot.guard import Guard, GuardSettings
 from otpilot.pilot.ledger import Ledger, Trial
 from otpilot.pilot.paths import TrialPaths
 from otpilot.pilot.rules import RULES, Rule
 from otpilot.pilot.variants import LINEAGE_SUFFIX
 from otpilot.pilot.worker import Report, Score, Worker
+from otpilot.runs.paths import RunPaths
 from otpilot.runs.writer import write_json_atomically
 
 SESSION = "session/"
@@ -178,7 +180,15 @@ class Pilot:
         )
 
     def score_of(self, trial: Trial, spec: TrialSpec) -> Score:
-        """Return the worth of a trial that ended well."""
+        """Return the worth of a trial that ended well, unless its log has what the guard would have ended it for.
+
+        Raises:
+            RunError: If it has, or if it has no score. So it does not depend on how often the guard could look.
+        """
+        if self.settings.guard.enable:
+            stop = Guard(path=RunPaths(spec.run).metrics, settings=self.guard_of(trial), clock=lambda: 0.0).check()
+            if stop is not None:
+                raise RunError(stop.reason)
         metrics = self.ledger.rounds()[0].plan["metrics"]
         return score(spec.run, budget=trial.budget, metrics=metrics)
 
