@@ -231,7 +231,7 @@ def test_what_makes_it_another_campaign_may_not_change(campaign):
         with pytest.raises(ConfigError, match=r"trial\.seeds.*only these may change: rounds"):
             check_same(ledger, campaign.opened())
         campaign.write(settings(), noise=0.02)
-        with pytest.raises(ConfigError, match="base config base.json is not what"):
+        with pytest.raises(ConfigError, match=r"base config base\.json is not what"):
             check_same(ledger, campaign.opened())
 
 
