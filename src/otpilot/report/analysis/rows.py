@@ -126,6 +126,7 @@ def _side(ids: Sequence[str], called: Mapping[str, str]) -> str:
     return " & ".join(names) if len(names) <= MOST_NAMED else f"{names[0]} (+{len(names) - 1})"
 
 
-def last_step(run: RunReport) -> int:
-    """Return the last step that any metric has; 0 where there is none."""
-    return max((found.endpoint.last_step or 0 for found in run.statistics.values()), default=0)
+def last_step(run: RunReport) -> str:
+    """Return the last step that any metric has, or a dash where figures came without curves."""
+    found = [one.endpoint.last_step for one in run.statistics.values() if one.endpoint.last_step is not None]
+    return f"{max(found):,}" if found else "–"

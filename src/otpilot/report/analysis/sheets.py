@@ -57,7 +57,7 @@ def runs(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> Iterato
     for run, style in zip(analysis.runs, styles, strict=True):
         cells = [f"<td>{_level(run, row)}</td>" for row in shown]
         state = f'<td class="text" title="{safe_text(run.reason)}">{word(run.state, lang)}</td>'
-        found = f'<td>{rows.last_step(run):,}</td><td class="text wide">{_tags(run, lang)}</td>'
+        found = f'<td>{rows.last_step(run)}</td><td class="text wide">{_tags(run, lang)}</td>'
         body.append(f"<tr>{name_cell(run, called[run.id], style, lang)}{state}{''.join(cells)}{found}</tr>")
     yield table(head, body, text=(0, 1, len(head) - 1))
     yield f'<p class="quiet">{word("last values", lang)} ({word("best", lang)} @ {said("step", lang)})</p>'

@@ -55,7 +55,7 @@ def run_table(analysis: Analysis, lang: Lang) -> Table:
         table.add_row(
             _name(run, called[run.id], lang),
             _state(run, lang),
-            Text(f"{rows.last_step(run):,}"),
+            Text(rows.last_step(run)),
             *values,
             _tags(run, lang),
         )
