@@ -59,7 +59,8 @@ class Worker:
         score_of: Returns the worth of a trial that finished or stopped early, from its run folder.
         guard: When a trial is ended early; None for never, or a function of the trial.
         max_retries: How often a trial that crashed or was killed is tried again.
-        owner: Who leases; None for this process, by host, pid and birth.
+        owner: Who leases; None for this process, by host, pid and birth. No two living workers may share a name: a
+            worker that starts takes the leases of its name for those of its dead self.
         kinds: Kinds of trials to take; all if empty.
     """
 
@@ -106,6 +107,7 @@ class Worker:
             started.append(trial)
         while take_new and self._executor.has_room() and (trial := self._take(lost_only=False)) is not None:
             started.append(trial)
+        self._executor.let_room_go()
         return Report(started=tuple(started), ended=tuple(ended), running=len(self._jobs))
 
     def run(

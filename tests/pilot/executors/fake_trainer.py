@@ -91,6 +91,7 @@ def main():
                 os.replace(f"{run}/checkpoints/.{step:06d}.partial", f"{run}/checkpoints/{step:06d}")
             if behaviour == "kill itself" and step == 2:
                 os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(config.get("linger", 0.0))
     if behaviour == "no outcome":
         return
     if behaviour in ("nan to the end", "diverge"):

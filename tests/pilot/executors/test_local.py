@@ -13,11 +13,13 @@ from otpilot.pilot import supervisor
 from otpilot.pilot.executors import local
 from otpilot.pilot.executors.local import LocalExecutor
 from otpilot.pilot.executors.start import read_json
+from otpilot.pilot.gpus import Calm
 from otpilot.pilot.paths import TrialPaths
-from otpilot.pilot.slots import Slots
+from otpilot.pilot.slots import Slots, plan_slots
 from otpilot.runs.reader import read_metrics, read_outcome
 from tests.pilot.conftest import wait_for
 from tests.pilot.executors.conftest import MARK, TRAINER, processes_with
+from tests.pilot.fake_nvml import FakeNvml, Gpu
 
 # A pilot of its own, to be killed: submits one trial and waits for ever.
 PILOT = """
@@ -25,7 +27,7 @@ import sys, time
 from pathlib import Path
 from otpilot.pilot.executors.base import TrialSpec
 from otpilot.pilot.executors.local import LocalExecutor
-from otpilot.pilot.slots import Slots
+from otpilot.pilot.slots import Slots, plan_slots
 root, mode, mark = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 executor = LocalExecutor(
     slots=Slots(limit=1, threads=1), command={command!r}, on_pilot_death=mode, environment={{"{MARK}": mark}}
@@ -136,7 +138,7 @@ def test_who_ignores_sigterm_is_killed_after_the_grace(bench):
     with bench.executor(grace_s=0.1) as executor:
         handle = executor.submit(bench.spec(behaviour="stubborn", pause=5.0))
         wait_for(bench.left)
-        started_by = read_json(TrialPaths(handle.run).process)
+        started_by = wait_for(lambda: read_json(TrialPaths(handle.run).process))
         executor.cancel(handle, state="invalid", reason="x")
         ended = bench.end(executor, handle)
         assert (ended.state, started_by["token"]) == ("invalid", handle.token)
@@ -324,3 +326,23 @@ def test_outcome_of_a_finished_trial_is_untouched_by_a_later_start(bench):
         assert bench.run(executor, spec).state == "finished"
     assert (spec.run / "outcome.json").read_bytes() == outcome
     assert read_outcome(spec.run).status == "finished"
+
+
+def test_a_gpu_is_kept_only_while_a_trial_wants_it(bench, tmp_path):
+    """Two pilots, one GPU: who finds nothing to run leaves it; a running trial keeps it by its supervisor."""
+
+    def slots():
+        return plan_slots(nvml=FakeNvml(Gpu("GPU-a")), calm=Calm(samples=1), visible="0", locks=tmp_path / "locks")
+
+    options = {"command": TRAINER, "environment": {MARK: bench.mark}, "grace_s": 0.3}
+    with LocalExecutor(slots=slots(), **options) as one, LocalExecutor(slots=slots(), **options) as two:
+        assert one.has_room()
+        assert not two.has_room()
+        one.let_room_go()
+        assert two.has_room()
+        handle = two.submit(bench.spec(behaviour="hang"))
+        assert handle.device == "GPU-a"
+        assert (one.has_room(), two.has_room()) == (False, False)
+        two.cancel(handle, state="killed", reason="x")
+        bench.end(two, handle)
+        assert one.has_room()

@@ -55,8 +55,8 @@ ENDS = {
 
 
 def test_whatever_a_trial_does_it_is_recorded_and_the_round_goes_on(bench, book):
-    slow = {"nan", "explode", "garbage"}
-    behaviours = plan(book, *({"behaviour": how, "pause": 0.2 if how in slow else 0.0} for how in ENDS))
+    guarded = {"nan", "explode", "garbage"}
+    behaviours = plan(book, *({"behaviour": how, "linger": 600 if how in guarded else 0} for how in ENDS))
     with bench.executor(slots=3) as executor:
 
         def guard(trial):  # the others may take long on a busy machine

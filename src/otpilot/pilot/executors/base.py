@@ -77,6 +77,10 @@ class Executor(ABC):
     def has_room(self) -> bool:
         """Return whether a new trial could start now; a device found for it is kept for the next submit."""
 
+    def let_room_go(self) -> None:
+        """Free the device that `has_room` kept, since there is no trial for it; others may want it."""
+        return
+
     @abstractmethod
     def submit(self, spec: TrialSpec) -> Handle | None:
         """Start a trial, go on from its last checkpoint, or take up one that runs or ended already in this folder.

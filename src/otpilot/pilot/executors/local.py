@@ -114,6 +114,13 @@ class LocalExecutor(Executor):
             self._reserved = self._slots.acquire()
         return self._reserved is not None
 
+    def let_room_go(self) -> None:
+        """Free the device that `has_room` kept, since there is no trial for it; others may want it."""
+        if self._reserved is not None:
+            self._reserved.close()
+            self._reserved = None
+            self._slots.release()
+
     def submit(self, spec: TrialSpec) -> Handle | None:
         """Start a trial, go on from its last checkpoint, or take up one that runs or ended already in this folder."""
         if self._closed:
@@ -179,8 +186,7 @@ class LocalExecutor(Executor):
         if self._closed:
             return
         self._closed = True
-        if self._reserved is not None:
-            self._reserved.close()
+        self.let_room_go()
         alive = [running for running in self._running.values() if running.ended is None and running.is_alive()]
         if self._on_pilot_death == "kill":
             self._end_all(alive)
