@@ -20,7 +20,7 @@ from otpilot.data.domains import open_domains
 from otpilot.runs.paths import RunPaths
 from otpilot.runs.reader import read_metrics
 from otpilot.training.parts import build_parts
-from otpilot.training.trainer import train
+from otpilot.training.session import train
 
 ROOT = Path(__file__).parents[2]
 RAMP = {"type": "linear", "start_value": 0.0, "end_value": 0.4, "end_step": 4}

@@ -11,7 +11,7 @@ from otpilot.config.rewriting import read
 from otpilot.config.schema import load_config
 from otpilot.runs.paths import RunPaths
 from otpilot.runs.reader import read_metrics, read_outcome
-from otpilot.training.trainer import train
+from otpilot.training.session import train
 
 CONFIGS = sorted((Path(__file__).parents[1] / "data" / "configs").glob("*.json"))
 RECIPES = [recipe.name for recipe in list_recipes()]

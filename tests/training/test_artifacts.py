@@ -9,7 +9,7 @@ from otpilot.data.batches import Batch
 from otpilot.data.mixing import RowMap
 from otpilot.runs.paths import RunPaths
 from otpilot.training.artifacts import LONGEST_SIDE, draw_plan, save_plan
-from otpilot.training.trainer import train
+from otpilot.training.session import train
 from otpilot.transport.solver import solve
 from tests.training.test_evaluate import TINY_DIFFUSION
 from tests.training.test_noise import losses

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from otpilot.errors import ConfigError
-from otpilot.training.trainer import train
+from otpilot.training.session import train
 
 
 def test_missing_weights_say_what_to_set(load, monkeypatch):

@@ -14,7 +14,7 @@ from otpilot.config.schema import load_config
 from otpilot.runs.paths import RunPaths
 from otpilot.runs.reader import read_metrics
 from otpilot.training.calibrate import calibrate
-from otpilot.training.trainer import train
+from otpilot.training.session import train
 
 CONFIGS = Path(__file__).parents[1] / "data" / "configs"
 CAMERAS = ("third_person_cam_color", "ee_cam_color", "side_cam_color")

@@ -8,7 +8,7 @@ from torch import nn
 from otpilot.runs.paths import RunPaths
 from otpilot.runs.reader import read_metrics
 from otpilot.training.ema import WeightAverage
-from otpilot.training.trainer import train
+from otpilot.training.session import train
 
 
 class Layer(nn.Module):

@@ -4,7 +4,8 @@ import pytest
 
 from otpilot.runs.paths import RunPaths
 from otpilot.runs.reader import read_metrics
-from otpilot.training.trainer import Silence, train
+from otpilot.training.progress import Silence
+from otpilot.training.session import train
 
 
 class Notes(Silence):

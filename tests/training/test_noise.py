@@ -4,7 +4,7 @@ from otpilot.config.schema import load_config
 from otpilot.runs.paths import RunPaths
 from otpilot.runs.reader import read_metrics
 from otpilot.training.noise import RowNoise
-from otpilot.training.trainer import train
+from otpilot.training.session import train
 
 
 def batch():

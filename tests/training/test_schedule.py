@@ -6,7 +6,7 @@ from otpilot.config.schema import TrainConfig
 from otpilot.errors import ConfigError
 from otpilot.runs.paths import RunPaths
 from otpilot.runs.reader import read_metrics
-from otpilot.training.trainer import train
+from otpilot.training.session import train
 
 COSINE = {
     "use_policy_training_preset": False,

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from otpilot.runs.paths import RunPaths
 from otpilot.runs.reader import read_metrics, read_outcome
-from otpilot.training.trainer import train
+from otpilot.training.session import train
 
 # Plain gradient descent shows a wrong gradient as it is; Adam would blow rounding up to its sign.
 PLAIN = {

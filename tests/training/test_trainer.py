@@ -21,7 +21,7 @@ from otpilot.runs.paths import RunPaths
 from otpilot.runs.reader import read_config, read_metrics, read_outcome
 from otpilot.training.parts import load_policy
 from otpilot.training.process import fuse
-from otpilot.training.trainer import train
+from otpilot.training.session import train
 
 TIMES = ("update_s", "dataloading_s")
 

@@ -15,7 +15,8 @@ from otpilot.runs.record import Outcome
 from otpilot.sim.env_config import TabletopEnvConfig
 from otpilot.training.envs import success_rates
 from otpilot.training.parts import load_policy
-from otpilot.training.trainer import Progress, train
+from otpilot.training.progress import Progress
+from otpilot.training.session import train
 
 MODEL_FOLDER = "pretrained_model"
 

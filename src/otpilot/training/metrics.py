@@ -31,3 +31,12 @@ class Window:
         result = {name: total / self._counts[name] for name, total in zip(names, sums, strict=True)}
         self._sums, self._counts = {}, {}
         return result
+
+    def state_dict(self) -> dict[str, dict[str, float]]:
+        """Return what was collected since the last log line."""
+        return {"sums": {name: float(total) for name, total in self._sums.items()}, "counts": dict(self._counts)}
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, float]]) -> None:
+        """Continue from `state`."""
+        self._sums = dict(state["sums"])
+        self._counts = {name: int(count) for name, count in state["counts"].items()}

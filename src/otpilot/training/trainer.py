@@ -1,77 +1,44 @@
 """The training loop, readable top to bottom."""
 
-import contextlib
 import itertools
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from lerobot.utils.random_utils import set_seed
 
-from otpilot.config.schema import TrainConfig, encode
+from otpilot.config.schema import TrainConfig
 from otpilot.data.batches import BatchStream, make_loader
-from otpilot.data.domains import Domains, open_domains
+from otpilot.data.domains import Domains
 from otpilot.data.mixing import RowMap
-from otpilot.data.pairs import make_samplers
 from otpilot.errors import NonFiniteError, TrainingError
-from otpilot.runs.environment import describe_environment
-from otpilot.runs.record import Kind, Outcome, Status
+from otpilot.runs.record import Kind
 from otpilot.runs.writer import RunWriter
 from otpilot.training import checkpoint
 from otpilot.training.artifacts import draw_plan, save_evaluation_films, save_plan
 from otpilot.training.best import BestSoFar
-from otpilot.training.discrete import make_discrete
 from otpilot.training.draws import fixed_draws
-from otpilot.training.ema import WeightAverage
-from otpilot.training.envs import check_environment, closed_loop
+from otpilot.training.envs import closed_loop
 from otpilot.training.evaluate import HeldOut
 from otpilot.training.gathered import SpreadStep
 from otpilot.training.guard import Guard, Verdict
 from otpilot.training.inputs import InputPipeline
 from otpilot.training.interrupts import Interrupted, Interrupts
 from otpilot.training.metrics import Window
-from otpilot.training.noise import RowNoise
-from otpilot.training.parts import Parts, build_parts, make_accelerator, make_source_preprocessor
-from otpilot.training.process import fuse, keep_freed_memory, set_threads
+from otpilot.training.parts import Parts
+from otpilot.training.processes import Processes
+from otpilot.training.progress import Progress
 from otpilot.training.step import CoTrainingLoss, StepLoss
 from otpilot.training.tracker import Tracker
 from otpilot.transport.health import HealthFigures, HealthMonitor
 
 
-class Progress(Protocol):
-    """Who wants to see how training goes."""
-
-    def start(self, *, total: int, done: int) -> None:
-        """Learn how many steps there are, and how many are done already."""
-
-    def step(self, step: int, values: Mapping[str, float]) -> None:
-        """Learn that a step is done, with the newest logged values."""
-
-    def note(self, text: str) -> None:
-        """Learn something worth a line."""
-
-
-class Silence:
-    """Shows nothing."""
-
-    def start(self, *, total: int, done: int) -> None:
-        """Ignore."""
-
-    def step(self, step: int, values: Mapping[str, float]) -> None:
-        """Ignore."""
-
-    def note(self, text: str) -> None:
-        """Ignore."""
-
-
 @dataclass(kw_only=True)
 class Trainer:
-    """Everything one run needs between its first and last step; `train` makes one."""
+    """Everything one run needs between its first and last step; session.py makes one."""
 
     config: TrainConfig
     domains: Domains
@@ -90,9 +57,11 @@ class Trainer:
     writer: RunWriter | None
     tracker: Tracker
     progress: Progress
+    processes: Processes
     done: int = 0
     saved: int = -1
     told: set[str] = field(default_factory=set)
+    window: Window = field(default_factory=Window)
 
     @property
     def main(self) -> bool:
@@ -101,7 +70,6 @@ class Trainer:
 
     def run(self) -> str | None:
         """Train from the step after `done` to the last; returns why it stopped early, or None."""
-        window = Window()
         latest: dict[str, float] = {}
         self.progress.start(total=self.config.steps, done=self.done)
         self.parts.policy.train()
@@ -115,18 +83,18 @@ class Trainer:
                 values = self.update(rows, step)
                 self.done = step
                 now = time.perf_counter()
-                window.add({**values, "dataloading_s": loaded - clock, "update_s": now - loaded})
+                self.window.add({**values, "dataloading_s": loaded - clock, "update_s": now - loaded})
                 if _due(step, self.config.log_freq) or step == self.config.steps:
-                    latest |= self.log("train", self.over_processes(window.means()))
+                    latest |= self.log("train", self.processes.mean(self.window.means()))
             better = self.evaluate_if_due(latest)
             if self.config.save_checkpoint and (_due(step, self.config.save_freq) or step == self.config.steps):
                 self.save()
             if better and self.config.keep_best:
                 self.save(best=True)
             self.progress.step(step, latest)
-            if self.any_process(self.interrupts.caught is not None):
+            if self.processes.any(self.interrupts.caught is not None):
                 raise Interrupted(self.interrupts.caught or "another process was interrupted")
-            if step < self.config.steps and self.any_process(self.best.exhausted):
+            if step < self.config.steps and self.processes.any(self.best.exhausted):
                 if self.config.save_checkpoint:
                     self.save()
                 return self.best.describe()
@@ -228,7 +196,7 @@ class Trainer:
             latest |= values
         if _due(step, (config.eval_steps or config.env_eval_freq) * config.plan_images_every):
             self.keep_plan(pictures=True)
-        return self.any_process(better)
+        return self.processes.any(better)
 
     def offline(self) -> dict[str, float]:
         """Return loss and action error on held-out episodes, of the target and per domain."""
@@ -280,6 +248,7 @@ class Trainer:
             "health": self.health.state_dict(),
             "guard": self.guard.state_dict(),
             "best": self.best.state_dict(),
+            "window": self.window.state_dict(),
             "average_updates": average.updates if average is not None else 0,
             "scaler": scaler.state_dict() if scaler is not None else None,
         }
@@ -291,6 +260,7 @@ class Trainer:
         if "guard" in state:
             self.guard.load_state_dict(state["guard"])
             self.best.load_state_dict(state["best"])
+            self.window.load_state_dict(state["window"])
         if self.weights.average is not None:
             self.weights.average.updates = int(state.get("average_updates", 0))
         if self.accelerator.scaler is not None and state.get("scaler"):
@@ -326,138 +296,6 @@ class Trainer:
         if pictures:
             drawn = draw_plan(self.writer.paths, result.transport.plan, batch, step=self.done)
             self.tracker.images(drawn.by_name(), step=self.done)
-
-    def any_process(self, flag: bool) -> bool:
-        """Return whether any process says yes."""
-        if self.accelerator.num_processes == 1:
-            return flag
-        mine = torch.tensor(float(flag), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(mine, reduction="sum") > 0)
-
-    def over_processes(self, values: dict[str, float]) -> dict[str, float]:
-        """Return the mean of each value over processes, which all have the same names."""
-        if self.accelerator.num_processes == 1:
-            return values
-        mine = torch.tensor([values[name] for name in sorted(values)], device=self.accelerator.device)
-        means = self.accelerator.reduce(mine, reduction="mean").tolist()
-        return dict(zip(sorted(values), means, strict=True))
-
-
-def train(config: TrainConfig, *, progress: Progress | None = None) -> Outcome:
-    """Train as the config says, into its output_dir, and return how it ended.
-
-    Everything that can be wrong with the input is checked before the output folder is made. On SIGTERM and Ctrl-C a
-    checkpoint is saved between two steps, and the outcome says `killed`.
-
-    Raises:
-        OtpilotError: If the input is wrong, or training breaks; outcome.json then says `crashed` or `diverged`.
-    """
-    set_threads(config.threads)
-    keep_freed_memory()
-    accelerator = make_accelerator(config)
-    trainer, done = _assemble(
-        config, accelerator, (progress or Silence()) if accelerator.is_main_process else Silence()
-    )
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        trainer.writer = _open_folder(config, accelerator, done)
-        trainer.tracker = Tracker(config, tell=trainer.progress.note)
-    with trainer.writer or contextlib.nullcontext(), trainer.interrupts.installed():
-        return _finish(trainer)
-
-
-def _assemble(config: TrainConfig, accelerator: Accelerator, progress: Progress) -> tuple[Trainer, int]:
-    """Return the trainer, ready to go on behind the step that is returned too; nothing is written yet."""
-    if config.seed is not None:
-        set_seed(config.seed)
-    domains = open_domains(config)
-    rank, processes = accelerator.process_index, accelerator.num_processes
-    stream = BatchStream(config, domains, make_samplers(config, domains), rank=rank, world_size=processes)
-    parts = build_parts(config, domains.target.reader.meta, domains.stats)
-    source_preprocessor = make_source_preprocessor(config, domains.source_stats)
-    fuse(parts.optimizer)
-    average = WeightAverage(parts.policy, config.ema_decay) if config.ema_decay is not None else None
-    loss = CoTrainingLoss(parts.policy, config.ot, horizon=config.horizon)
-    loss.noise = RowNoise.of(config)
-    inputs = InputPipeline(accelerator.device, parts.preprocessor, source_preprocessor)
-    loss.discrete = make_discrete(parts.policy, config.discrete_actions, domains, inputs)
-    loss.check_labels(stream[0].rows)  # and every kind of row can be read
-    if accelerator.is_main_process:
-        check_environment(config)
-    trainer = Trainer(
-        config=config,
-        domains=domains,
-        stream=stream,
-        held_out=HeldOut(domains, batch_size=config.batch_size, max_samples=config.max_eval_samples),
-        parts=parts,
-        weights=checkpoint.Weights(trained=parts.policy, average=average, use_average=config.eval_use_ema),
-        inputs=inputs,
-        loss=loss,
-        spread=None,
-        accelerator=accelerator,
-        health=HealthMonitor(config.ot.health, config.ot.loss_config),
-        guard=Guard(config.guard),
-        best=BestSoFar(config),
-        interrupts=Interrupts(flag_only=processes > 1),
-        writer=None,
-        tracker=Tracker(None),
-        progress=progress,
-    )
-    if rank > 0 and config.seed is not None:
-        torch.manual_seed(config.seed + rank)  # each process draws its own dropout and noise
-    if config.resume:
-        trainer.done, state = checkpoint.restore(config, parts, trainer.weights)
-        trainer.saved = trainer.done
-        trainer.load_state_dict(state)
-    if processes > 1 or config.grad_accum_steps > 1:
-        wrapped = accelerator.prepare(parts.policy) if processes > 1 else parts.policy
-        loss.model = wrapped if processes > 1 else loss.model
-        trainer.spread = SpreadStep(loss, accelerator, wrapped)
-    trainer.parts = replace(parts, optimizer=accelerator.prepare(parts.optimizer))
-    return trainer, trainer.done
-
-
-def _open_folder(config: TrainConfig, accelerator: Accelerator, done: int) -> RunWriter:
-    """Make the run folder, or open that of the run being resumed behind the step done."""
-    environment = describe_environment(device=str(accelerator.device))
-    root = Path(config.output_dir)
-    if config.resume:
-        return RunWriter.reopen(root, step=done, config=encode(config), environment=environment)
-    return RunWriter.create(root, config=encode(config), environment=environment)
-
-
-def _finish(trainer: Trainer) -> Outcome:
-    """Run the trainer to its end, whatever that is, and write the outcome."""
-
-    def end(status: Status, reason: str) -> Outcome:
-        trainer.interrupts.flag_only = True  # what comes now must not tear the outcome
-        outcome = Outcome(status=status, reason=reason, last_step=trainer.done)
-        if trainer.writer is not None:
-            trainer.writer.finish(outcome)
-        trainer.tracker.finish()
-        return outcome
-
-    try:
-        early = trainer.run()
-        if early is None:
-            trainer.keep_plan()
-    except TrainingError as error:
-        end("diverged", str(error))
-        raise
-    except (Interrupted, KeyboardInterrupt) as interruption:
-        trainer.interrupts.flag_only = True  # one signal is enough
-        reason = f"{interruption or 'SIGINT'} at step {trainer.done}"
-        if trainer.config.save_checkpoint and trainer.saved != trainer.done > 0:
-            with contextlib.suppress(OSError):  # on a full disk the outcome still counts
-                trainer.save()
-                reason += "; a checkpoint of it is saved"
-        trainer.progress.note(f"Stopped: {reason}.")
-        return end("killed", reason)
-    except Exception as error:
-        with contextlib.suppress(OSError):  # a full disk must not hide the first error
-            end("crashed", f"{type(error).__name__}: {error}")
-        raise
-    return end("finished", "all steps done") if early is None else end("stopped_early", early)
 
 
 def _torch_random_state() -> dict[str, Any]:
