@@ -26,11 +26,15 @@ class Slot:
 
 @dataclass(kw_only=True)
 class Slots:
-    """The room of a machine: `limit` trials at once, each on a GPU of its own where there are GPUs, else on the CPU."""
+    """The room of a machine: `limit` trials at once, each on a GPU of its own where there are GPUs, else on the CPU.
+
+    `granted` names the GPUs that a cluster gave this process: its CUDA_VISIBLE_DEVICES is left as it is.
+    """
 
     limit: int
     threads: int
     monitor: GpuMonitor | None = None
+    granted: str | None = None
     locks: Path = LOCKS
     used: int = field(default=0, init=False)
 
@@ -57,6 +61,8 @@ class Slots:
         self.used = max(0, self.used - 1)
 
     def _cpu_slot(self) -> Slot:
+        if self.granted is not None:
+            return Slot(device=self.granted, environment=thread_environment(self.threads))
         return Slot(device="cpu", environment={**thread_environment(self.threads), "CUDA_VISIBLE_DEVICES": ""})
 
     def _gpu_slot(self, monitor: GpuMonitor) -> Slot | None:

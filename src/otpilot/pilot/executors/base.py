@@ -96,6 +96,10 @@ class Executor(ABC):
             ExecutorError: If the handle is not of this executor, or was forgotten.
         """
 
+    def is_waiting(self, handle: Handle) -> bool:
+        """Return whether the trial waits in a cluster's queue: then it is not late yet. Executors here never wait."""
+        return False
+
     @abstractmethod
     def cancel(self, handle: Handle, *, state: EndState, reason: str) -> None:
         """Ask for the trial's end; `poll` will say `state` and `reason`, unless it ended by itself before."""
