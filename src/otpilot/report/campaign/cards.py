@@ -11,17 +11,20 @@ from otpilot.report.svg import safe_text
 
 def round_section(found: RoundResult, name: str, heading: str, result: CampaignResult, lang: Lang) -> Iterator[str]:
     """Yield a round's section; names and texts are escaped."""
-    tone = "better" if found.accepted else "quiet"
+    tone = "better" if found.accepted else "neutral"
     outcome = f'<span class="tag {tone}">{safe_text(told.round_outcome(found, lang))}</span>'
     yield f'<section id="{name}" class="round"><header><h2>{safe_text(heading)}</h2>{outcome}</header>'
     for parent, reason in found.parents:
         yield f"<p>{says(said('derived from', lang), f'<b>{safe_text(parent)}</b> ({safe_text(reason)})', lang)}</p>"
     if found.number == 0:
         yield from _baseline(result, lang)
-    if found.variants or found.contests:
+    if found.variants:
         yield '<div class="cards">'
         for variant in found.variants:
             yield from _variant(variant, result, lang)
+        yield "</div>"
+    if found.contests:
+        yield '<div class="cards contests">'
         for contest in found.contests:
             yield from _contest(contest, result, lang)
         yield "</div>"
@@ -43,7 +46,7 @@ def round_section(found: RoundResult, name: str, heading: str, result: CampaignR
 def _baseline(result: CampaignResult, lang: Lang) -> Iterator[str]:
     """Yield the baseline's trials, whose spread is the noise."""
     trials = [trial for trial in result.trials if trial.kind == "baseline"]
-    yield f'<div class="card"><p>{safe_text(told.noise(result, lang))}</p><table class="pairs"><tbody>'
+    yield f'<div class="card"><p>{safe_text(told.noise(result, lang))}</p><table class="pairs narrow"><tbody>'
     for trial in trials:
         words = safe_text(told.trial_end(trial, rate=result.is_rate))
         kind = "" if trial.score is not None else ' class="words"'
@@ -53,7 +56,7 @@ def _baseline(result: CampaignResult, lang: Lang) -> Iterator[str]:
 
 def _variant(variant: VariantResult, result: CampaignResult, lang: Lang) -> Iterator[str]:
     review = variant.review
-    tone = "quiet" if review is None else told.verdict_tone(review.verdict)
+    tone = "neutral" if review is None else told.verdict_tone(review.verdict)
     word = said("running", lang) if review is None else told.verdict_word(review.verdict, lang)
     yield f'<div class="card variant {tone}"><header><h3>{safe_text(variant.name)}</h3>'
     yield f'<span class="verdict {tone}">{said("screening", lang)}: {word}</span></header>'
@@ -94,7 +97,7 @@ def _contest(contest: Contest, result: CampaignResult, lang: Lang) -> Iterator[s
     title = f"{said(contest.kind, lang)}: {safe_text(found.ours)}"
     yield f'<div class="card variant {tone}"><header><h3>{title}</h3>'
     yield f'<span class="verdict {tone}">{word}</span></header>'
-    where = f"{said('fresh', lang)}, {found.steps:,} {said('step', lang)}"
+    where = f"{said('fresh', lang)}, {said('so many steps', lang, count=found.steps)}"
     numbers = safe_text(told.verdict_numbers(found, rate=result.is_rate, lang=lang))
     verdict = f'<b class="verdict {told.verdict_tone(found.verdict)}">{told.verdict_word(found.verdict, lang)}</b>'
     yield f"<p>{verdict} {numbers}</p>"

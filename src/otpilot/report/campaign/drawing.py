@@ -31,14 +31,13 @@ DRAWING_CSS = """
 .drawing .better { --tone: var(--good); }
 .drawing .worse { --tone: var(--bad); }
 .drawing .warning { --tone: var(--warn); }
-.drawing .quiet { --tone: var(--muted); }
+.drawing .neutral { --tone: var(--muted); }
 .drawing .interval { stroke: var(--tone); stroke-width: 2; fill: none; stroke-linecap: round; }
 .drawing .interval.thin { stroke-width: 1.2; stroke-dasharray: 3 3; }
 .drawing .dot { fill: var(--tone); stroke: var(--tone); stroke-width: 1.6; }
 .drawing .hollow { fill: var(--paper); stroke: var(--tone); stroke-width: 1.6; }
 .drawing .mean { stroke: var(--ink); stroke-width: 2.4; stroke-linecap: round; }
 .drawing .said { fill: var(--tone); }
-.drawing .said.quiet { fill: var(--muted); }
 """
 _LIGHT = "--ink: #1d232b; --muted: #5f6873; --line: #d5dae0; --paper: #ffffff; --band: #0072b21a;"
 _LIGHT_TONES = "--bad: #b3261e; --warn: #8a5a00; --good: #1b7f4b;"

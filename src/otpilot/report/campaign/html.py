@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from otpilot.report.analysis.sheets import table
-from otpilot.report.analysis.words import Lang
+from otpilot.report.analysis.words import Lang, says
 from otpilot.report.campaign import told
 from otpilot.report.campaign.cards import round_section
 from otpilot.report.campaign.curves import curves_svg
@@ -114,12 +114,14 @@ def _top(result: CampaignResult, title: str, lang: Lang) -> Iterator[str]:
     yield from (f"<div><dt>{safe_text(key)}</dt><dd>{safe_text(value)}</dd></div>" for key, value in facts)
     yield "</dl>"
     headline, numbers, tone = told.headline(result, lang)
-    state = said("over" if result.over else "state", lang)
+    state = said("over" if result.over else "State", lang)
     yield f'<div class="card head {tone}"><h2>{safe_text(headline)}</h2>'
     if numbers:
         yield f'<p class="numbers">{safe_text(numbers)}</p>'
     yield f"<p><b>{state}</b> {safe_text(result.over or result.phase)}</p>"
-    yield f'<p class="quiet">{safe_text(result.question)} {safe_text(result.metric_reason)}</p>'
+    yield f'<p class="quiet">{safe_text(result.question)}</p>'
+    chosen = says(f"{said('metric', lang)} {result.metric}", result.metric_reason, lang)
+    yield f'<p class="quiet">{safe_text(chosen)}</p>'
     yield f'<p class="quiet">{safe_text(told.noise(result, lang))}</p></div>'
 
 

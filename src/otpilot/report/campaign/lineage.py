@@ -10,9 +10,10 @@ from otpilot.report.campaign.result import CampaignResult, Edge, Node
 from otpilot.report.campaign.words import said
 from otpilot.report.svg import safe_text
 
-BOX, HIGH, LINE = 206, 44, 15
-LONGEST_NAME, LONGEST_EDIT = 27, 44
-GAP_LEAST, GAP_MOST = 110, 300
+BOX, HIGH, LINE = 216, 44, 15
+LONGEST_NAME, LONGEST_EDIT = 25, 40
+GAP_LEAST, GAP_MOST = 110, 310
+MONOSPACED = 1.07  # characters of edits beside those of other texts
 MOST_EDITS = 3
 
 
@@ -99,8 +100,16 @@ def _leaves_first(names: Mapping[str, Node], children: Mapping[str, Sequence[str
 
 
 def _gap(edges: Sequence[Edge]) -> float:
-    widest = max((text_width(cut(edit, LONGEST_EDIT)) for edge in edges for edit in edge.edits), default=0.0)
-    return min(max(widest + 48, GAP_LEAST), GAP_MOST)
+    widest = max((text_width(brief(edit)) for edge in edges for edit in edge.edits[:MOST_EDITS]), default=0.0)
+    return min(max(MONOSPACED * widest + 40, GAP_LEAST), GAP_MOST)
+
+
+def brief(edit: str) -> str:
+    """Return an edit for a line: of a long path its last part, which tells it apart; the whole is in the tool tip."""
+    path, space, rest = edit.partition(" ")
+    if path.count(".") > 1:
+        path = path.rpartition(".")[2]
+    return cut(f"{path}{space}{rest}", LONGEST_EDIT)
 
 
 def _line(parent: Placed, child: Placed) -> Iterator[str]:
@@ -112,12 +121,12 @@ def _line(parent: Placed, child: Placed) -> Iterator[str]:
     if edge is None:
         return
     yield f"<g><title>{safe_text(f'{edge.rule}: ' if edge.rule else '')}{safe_text('; '.join(edge.edits))}</title>"
-    shown = list(edge.edits[:MOST_EDITS])
+    shown = [brief(edit) for edit in edge.edits[:MOST_EDITS]]
     if len(edge.edits) > MOST_EDITS:
         shown.append(f"+ {len(edge.edits) - MOST_EDITS}")
     for number, edit in enumerate(shown):
         y = y1 - 5 if number == 0 else y1 + 1 + number * LINE - 2
-        yield f'<text class="edit" x="{bend + 8:.1f}" y="{y:.1f}">{safe_text(cut(edit, LONGEST_EDIT))}</text>'
+        yield f'<text class="edit" x="{bend + 8:.1f}" y="{y:.1f}">{safe_text(edit)}</text>'
     yield "</g>"
 
 

@@ -152,7 +152,7 @@ def _conclusion(result: CampaignResult, lang: Lang) -> Lines:
     if result.final is not None:
         for name, scores in ((result.final.ours, result.final.scores), (result.final.other, result.final.other_scores)):
             yield f"- {says(escape(name), escape(told.scores(scores, rate=result.is_rate, lang=lang)), lang)}"
-    yield f"- {says(said('over' if result.over else 'state', lang), escape(result.over or result.phase), lang)}"
+    yield f"- {says(said('over' if result.over else 'State', lang), escape(result.over or result.phase), lang)}"
 
 
 def _numbered(steps: Sequence[str], lang: Lang) -> Lines:
@@ -200,8 +200,8 @@ def _tree(result: CampaignResult, lang: Lang) -> Lines:
         name = waiting.pop()
         node, edge = nodes[name], into.get(name)
         edits = f" `{'; '.join(edge.edits).replace('`', ' ')}`" if edge is not None and edge.edits else ""
-        level = told.score(node.score, rate=result.is_rate) if node.score is not None else escape(node.why)
-        yield f"{'  ' * depth[name]}- {escape(name)}{edits}: {level}, {said(node.standing, lang)}"
+        level = f"{told.score(node.score, rate=result.is_rate)}, " if node.score is not None else ""
+        yield f"{'  ' * depth[name]}- {escape(name)}{edits}: {level}{said(node.standing, lang)}"
         waiting += reversed(children.get(name, []))
 
 
@@ -223,9 +223,9 @@ def _round(found: RoundResult, result: CampaignResult, lang: Lang) -> Lines:
 
 
 def _variant(variant: VariantResult, result: CampaignResult, lang: Lang) -> Lines:
-    yield f"- {says(word('config', lang), ', '.join(f'`{edit}`' for edit in _quiet(variant.edits)), lang)}"
+    yield f"- {says(said('changes', lang), ', '.join(f'`{edit}`' for edit in _quiet(variant.edits)), lang)}"
     rule = f"{variant.rule}, {variant.source}" if variant.rule and variant.source else variant.rule
-    yield f"  - {says(said('reason', lang), escape(variant.reason) + (f' ({escape(rule)})' if rule else ''), lang)}"
+    yield f"  - {says(said('Reason', lang), escape(variant.reason) + (f' ({escape(rule)})' if rule else ''), lang)}"
     if variant.evidence:
         evidence = ", ".join(f"{key}={_short(value)}" for key, value in variant.evidence.items())
         yield f"  - {says(said('evidence', lang), escape(evidence), lang)}"
@@ -234,7 +234,7 @@ def _variant(variant: VariantResult, result: CampaignResult, lang: Lang) -> Line
     if variant.failed_if:
         sign = told.remedy(variant.remedy_failed, reviewed=variant.review is not None, lang=lang)
         yield f"  - {says(said('failed if', lang), f'{escape(variant.failed_if)} ({sign})', lang)}"
-    yield f"- {says(word('metrics', lang), '', lang).rstrip()}"
+    yield f"- {says(said('results', lang), '', lang).rstrip()}"
     for trial in variant.trials:
         told_ = escape(told.trial_end(trial, rate=result.is_rate))
         yield f"  - {says(f'{said("seed", lang)} {trial.seed}', told_, lang)}"
@@ -244,7 +244,7 @@ def _variant(variant: VariantResult, result: CampaignResult, lang: Lang) -> Line
     numbers = escape(told.verdict_numbers(variant.review, rate=result.is_rate, lang=lang))
     verdict = f"**{told.verdict_word(variant.review.verdict, lang)}** {numbers}"
     beside = f"{said('screening', lang)}, {word('vs', lang)} {escape(variant.review.other)}"
-    yield f"- {says(word('verdict', lang), f'{verdict} ({beside})', lang)}"
+    yield f"- {says(said('verdict', lang), f'{verdict} ({beside})', lang)}"
 
 
 def _contest_title(contest: Contest, lang: Lang) -> str:
@@ -256,12 +256,12 @@ def _contest_title(contest: Contest, lang: Lang) -> str:
 def _contest(contest: Contest, result: CampaignResult, lang: Lang) -> Lines:
     found = contest.compared
     numbers = escape(told.verdict_numbers(found, rate=result.is_rate, lang=lang))
-    where = f"{found.steps:,} {said('step', lang)}, {said('fresh', lang)}"
-    yield f"- {says(word('verdict', lang), f'**{told.verdict_word(found.verdict, lang)}** {numbers} ({where})', lang)}"
+    where = f"{said('so many steps', lang, count=found.steps)}, {said('fresh', lang)}"
+    yield f"- {says(said('verdict', lang), f'**{told.verdict_word(found.verdict, lang)}** {numbers} ({where})', lang)}"
     for name, scores in ((found.ours, found.scores), (found.other, found.other_scores)):
         told_ = told.scores(scores, rate=result.is_rate, lang=lang) or said("broken", lang)
         yield f"- {says(escape(name), escape(told_), lang)}"
-    yield f"- {says(said('reason', lang), escape(contest.reason), lang)}"
+    yield f"- {says(said('Reason', lang), escape(contest.reason), lang)}"
 
 
 def _invalid(result: CampaignResult, lang: Lang) -> Lines:

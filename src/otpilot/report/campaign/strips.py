@@ -15,20 +15,23 @@ from otpilot.report.campaign.words import said
 from otpilot.report.svg import safe_text
 
 LONGEST_NAME = 40
-ROW, TOP, PLOT, EDGE = 26, 8, 560, 14
+ROW, TOP, EDGE = 26, 8, 14
+WIDTH, LEAST_PLOT = 1190, 380
+"""Drawings fill a page's width; the plot takes what names and words leave."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Frame:
-    """A value axis from `left`, PLOT wide; what lies beyond its ends is drawn at the ends."""
+    """A value axis from `left`, `wide`; what lies beyond its ends is drawn at the ends."""
 
     left: float
+    wide: float
     axis: Axis
     bottom: float
 
     def x(self, value: float) -> float:
         place = self.axis.place(value) if not self.axis.log_scale or value > 0 else 0.0
-        return self.left + PLOT * min(1.0, max(0.0, place))
+        return self.left + self.wide * min(1.0, max(0.0, place))
 
     def inside(self, value: float) -> bool:
         return self.axis.low <= (math.log10(value) if self.axis.log_scale else value) <= self.axis.high
@@ -56,7 +59,7 @@ def scores_svg(result: CampaignResult, lang: Lang, *, standalone: bool = False) 
     kept, beyond = _within(values)
     axis = value_axis([*kept, *(unit * end for end in (low, high) if end is not None)], log_scale=False)
     names = [cut(name, LONGEST_NAME) for name, _ in rows]
-    frame = _Frame(left=_margin(names), axis=axis, bottom=TOP + ROW * len(rows))
+    frame = _frame(names, [], axis)
     body: list[str] = []
     if low is not None and high is not None:
         x0, x1 = frame.x(unit * low), frame.x(unit * high)
@@ -70,7 +73,7 @@ def scores_svg(result: CampaignResult, lang: Lang, *, standalone: bool = False) 
     if beyond:
         body.append(f'<text x="2" y="{height + 10}">{said("left out", lang, count=beyond)}</text>')
         height += 18
-    width = frame.left + PLOT + EDGE + 10
+    width = frame.left + frame.wide + EDGE
     return picture(body, width=width, height=height, label=said("scores", lang), standalone=standalone)
 
 
@@ -126,20 +129,20 @@ def differences_svg(result: CampaignResult, lang: Lang, *, standalone: bool = Fa
     reach = _reach([row.found.verdict for row in rows]) * percent
     axis = value_axis([-reach, reach], log_scale=False)
     names = [_row_name(row, result, lang) for row in rows]
-    frame = _Frame(left=_margin(names), axis=axis, bottom=TOP + ROW * len(rows))
+    words = [_told(row, lang) for row in rows]
+    frame = _frame(names, words, axis)
     body = list(frame.ticks({value: f"{label} {unit}".strip() for value, label in axis.ticks}))
     zero = frame.x(0.0)
     body.append(f'<line class="zero" x1="{zero:.1f}" x2="{zero:.1f}" y1="{TOP}" y2="{frame.bottom}"/>')
     for number, (row, name) in enumerate(zip(rows, names, strict=True)):
         body += _difference_row(frame, TOP + ROW * (number + 0.5), name, row, percent=percent, result=result, lang=lang)
-    told_width = max(text_width(_told(row, lang)) for row in rows)
-    width = frame.left + PLOT + EDGE + 10 + told_width
+    width = frame.left + frame.wide + EDGE + 10 + max(map(text_width, words))
     return picture(body, width=width, height=frame.bottom + 26, label=said("verdicts", lang), standalone=standalone)
 
 
 def _row_name(row: told.Row, result: CampaignResult, lang: Lang) -> str:
     ours = cut(row.found.ours, LONGEST_NAME)
-    steps = "" if row.found.steps == result.steps else f", {row.found.steps:,} {said('step', lang)}"
+    steps = "" if row.found.steps == result.steps else f", {said('so many steps', lang, count=row.found.steps)}"
     return f"{row.round}  {ours}: {row.stage}{steps}"
 
 
@@ -169,7 +172,7 @@ def _difference_row(
     kind = "dot" if row.found.fresh else "hollow"
     yield f'<circle class="{kind}" cx="{frame.x(mean):.1f}" cy="{y:.1f}" r="4"/>'
     said_ = safe_text(_told(row, lang))
-    yield f'<text class="said {tone}" x="{frame.left + PLOT + EDGE:.1f}" y="{y + 4:.1f}">{said_}</text></g>'
+    yield f'<text class="said {tone}" x="{frame.left + frame.wide + EDGE:.1f}" y="{y + 4:.1f}">{said_}</text></g>'
 
 
 def _reach(verdicts: Sequence[Verdict]) -> float:
@@ -179,5 +182,9 @@ def _reach(verdicts: Sequence[Verdict]) -> float:
     return max(1.15 * max(means), 1.1 * median(ends), 1e-6)
 
 
-def _margin(names: Sequence[str]) -> float:
-    return 16 + max(text_width(name) for name in names)
+def _frame(names: Sequence[str], words: Sequence[str], axis: Axis) -> _Frame:
+    """Return the frame between names on the left and words on the right, one row a name."""
+    left = 16 + max(text_width(name) for name in names)
+    right = EDGE + max((10 + text_width(word) for word in words), default=0.0)
+    wide = max(WIDTH - left - right, LEAST_PLOT)
+    return _Frame(left=left, wide=wide, axis=axis, bottom=TOP + ROW * len(names))

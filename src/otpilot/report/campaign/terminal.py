@@ -14,7 +14,7 @@ from otpilot.report.campaign import told
 from otpilot.report.campaign.result import CampaignResult, RoundResult, VariantResult
 from otpilot.report.campaign.words import said
 
-STYLES = {"better": "bold green", "worse": "bold red", "warning": "yellow", "quiet": ""}
+STYLES = {"better": "bold green", "worse": "bold red", "warning": "yellow", "neutral": ""}
 MOST_INVALID = 10
 
 
@@ -102,10 +102,16 @@ def _screened(variant: VariantResult, result: CampaignResult, lang: Lang) -> Tex
 
 def _invalid(result: CampaignResult, lang: Lang) -> Iterator[RenderableType]:
     yield Text(f"{said('invalid', lang)} ({len(result.invalid)})", style="bold")
-    for trial in result.invalid[:MOST_INVALID]:
-        yield _indented(_line(f"{trial.name}: {told.trial_end(trial, rate=result.is_rate)}"), 2)
-    if len(result.invalid) > MOST_INVALID:
-        yield _indented(_line(f"+ {len(result.invalid) - MOST_INVALID}", "dim"), 2)
+    groups: dict[tuple[str, int, str], list[int]] = {}
+    for trial in result.invalid:
+        end = told.trial_end(trial, rate=result.is_rate)
+        groups.setdefault((trial.arm, trial.steps, end), []).append(trial.seed)
+    for (arm, steps, end), seeds in list(groups.items())[:MOST_INVALID]:
+        which = said("seeds listed", lang, seeds=", ".join(map(str, seeds)))
+        more = "" if steps == result.steps else f", {said('so many steps', lang, count=steps)}"
+        yield _indented(_line(f"{arm} ({which}{more}): {end}"), 2)
+    if len(groups) > MOST_INVALID:
+        yield _indented(_line(f"+ {len(groups) - MOST_INVALID}", "dim"), 2)
 
 
 def _line(text: str, style: str = "") -> Text:

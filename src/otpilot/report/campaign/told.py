@@ -11,16 +11,16 @@ from otpilot.report.axes import short
 from otpilot.report.campaign.result import CampaignResult, Comparison, Contest, Incumbent, RoundResult, TrialResult, Use
 from otpilot.report.campaign.words import said
 
-Tone = Literal["better", "worse", "warning", "quiet"]
+Tone = Literal["better", "worse", "warning", "neutral"]
 TONES: Mapping[str, Tone] = {
-    "baseline": "quiet",
+    "baseline": "neutral",
     "incumbent": "better",
     "former": "better",
     "rolled back": "warning",
-    "rejected": "quiet",
+    "rejected": "neutral",
     "not confirmed": "warning",
     "broken": "worse",
-    "running": "quiet",
+    "running": "neutral",
 }
 
 
@@ -73,7 +73,7 @@ def verdict_tone(verdict: Verdict) -> Tone:
     """Return how a verdict is coloured."""
     if verdict.mean is None:
         return "warning"
-    return "better" if verdict.word == "better" else "worse" if verdict.word == "worse" else "quiet"
+    return "better" if verdict.word == "better" else "worse" if verdict.word == "worse" else "neutral"
 
 
 def amount(value: float, scale: str, *, rate: bool, lang: Lang) -> str:
@@ -148,6 +148,8 @@ def round_outcome(found: RoundResult, lang: Lang) -> str:
     """Return what a round came to, in a few words."""
     if found.finished is None:
         return said("still runs", lang)
+    if found.number == 0:
+        return said("measured", lang)
     key = "incumbent becomes" if found.accepted else "incumbent stays"
     return said(key, lang, name=found.incumbent_after)
 
@@ -155,7 +157,7 @@ def round_outcome(found: RoundResult, lang: Lang) -> str:
 def headline(result: CampaignResult, lang: Lang) -> tuple[str, str, Tone]:
     """Return what the campaign came to: a headline, the numbers or the reason beneath it, its tone."""
     if result.final is None:
-        return result.final_why, "", "quiet"
+        return result.final_why, "", "neutral"
     word = verdict_word(result.final.verdict, lang)
     title = said("beside baseline", lang, ours=result.final.ours, word=word)
     where = said("fresh" if result.final.fresh else "common", lang)
