@@ -12,7 +12,7 @@ DRAWING_CSS = """
 .drawing text {
   font: 11.5px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; fill: var(--muted);
 }
-.drawing .run { fill: var(--ink); font-size: 12.5px; font-weight: 600; }
+.drawing .run { fill: var(--ink); font-size: 12px; font-weight: 600; }
 .drawing .edit { font: 11px ui-monospace, "SF Mono", Menlo, Consolas, monospace; fill: var(--ink); }
 .drawing .grid { stroke: var(--line); stroke-width: 1; }
 .drawing .zero { stroke: var(--muted); stroke-width: 1; }

@@ -118,7 +118,7 @@ def _top(result: CampaignResult, title: str, lang: Lang) -> Iterator[str]:
     yield f'<div class="card head {tone}"><h2>{safe_text(headline)}</h2>'
     if numbers:
         yield f'<p class="numbers">{safe_text(numbers)}</p>'
-    yield f"<p><b>{state}</b> {safe_text(result.over or result.phase)}</p>"
+    yield f"<p>{says(f'<b>{state}</b>', safe_text(result.over or result.phase), lang)}</p>"
     yield f'<p class="quiet">{safe_text(result.question)}</p>'
     chosen = says(f"{said('metric', lang)} {result.metric}", result.metric_reason, lang)
     yield f'<p class="quiet">{safe_text(chosen)}</p>'

@@ -10,7 +10,7 @@ from otpilot.report.campaign.result import CampaignResult, Edge, Node
 from otpilot.report.campaign.words import said
 from otpilot.report.svg import safe_text
 
-BOX, HIGH, LINE = 216, 44, 15
+BOX, HIGH, LINE = 204, 44, 15
 LONGEST_NAME, LONGEST_EDIT = 25, 40
 GAP_LEAST, GAP_MOST = 110, 310
 MONOSPACED = 1.07  # characters of edits beside those of other texts
@@ -140,4 +140,4 @@ def _box(one: Placed, result: CampaignResult, lang: Lang) -> Iterator[str]:
     yield f'<rect x="{one.x:.1f}" y="{one.y:.1f}" width="{BOX}" height="{HIGH}" rx="8"/>'
     x, name = one.x + 12, safe_text(cut(node.name, LONGEST_NAME))
     yield f'<text class="run" x="{x:.1f}" y="{one.y + 18:.1f}">{name}</text>'
-    yield f'<text class="standing" x="{x:.1f}" y="{one.y + 34:.1f}">{safe_text(cut(second, 34))}</text></g>'
+    yield f'<text class="standing" x="{x:.1f}" y="{one.y + 34:.1f}">{safe_text(cut(second, 31))}</text></g>'
