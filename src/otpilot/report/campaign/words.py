@@ -20,7 +20,6 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "proposer": ("Proposer", "提议方式"),
     "used": ("Used", "已用资源"),
     "folder": ("Folder", "目录"),
-    "no limit": ("no limit", "无上限"),
     "of": ("{used} of {allowed} {what}, {left} left", "{what}：已用 {used}/{allowed}，剩余 {left}"),
     "used alone": ("{used} {what} (no limit)", "{what}：已用 {used}（无上限）"),
     "hours": ("hours", "小时"),
@@ -68,7 +67,6 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "baseline": ("baseline", "基线"),
     "derived from": ("Derived from", "派生自"),
     "variant": ("variant", "变体"),
-    "variants": ("Variants", "变体"),
     "edits": ("edits", "改动"),
     "rule": ("Rule", "规则"),
     "evidence": ("Evidence", "依据"),
@@ -142,8 +140,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "verdict": ("Verdict", "结论"),
     "results": ("Results", "结果"),
     "changes": ("Config", "配置"),
-    "left out": ("{count} marks lie beyond the edge, at the arrows.", "{count} 个标记超出边缘，见箭头。"),
-    "no scores": ("No trial has a score yet.", "尚无得分。"),
+    "left out": ("Marks beyond the edge, at the arrows: {count}.", "超出边缘的标记（见箭头）：{count}。"),
     "promoted apart": ("Trials with more steps are left out here.", "此处不含步数更多的试跑。"),
 }
 
