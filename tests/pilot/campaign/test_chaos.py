@@ -43,7 +43,7 @@ def disturb(pilots, field, mode, kills, luck):
     driver = start(pilots, field, mode)
     while pilots_killed < kills:
         if luck.random() < 0.7:  # else it may be hit while it starts
-            wait_for(lambda d=driver: field.left() or not d.is_alive())
+            wait_for(lambda d=driver: field.left() or not d.is_alive(), timeout_s=120)
         driver.join(luck.uniform(0.0, 0.6))
         if not driver.is_alive():
             break
@@ -56,7 +56,7 @@ def disturb(pilots, field, mode, kills, luck):
         driver.join()
         pilots_killed += 1
         if mode == "kill":
-            wait_for(lambda: not field.left())
+            wait_for(lambda: not field.left(), timeout_s=60)
         driver = start(pilots, field, mode)
     driver.join(400)
     assert driver.exitcode == 0
