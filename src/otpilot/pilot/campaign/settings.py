@@ -126,7 +126,7 @@ class CampaignSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges and words."""
-        for name, low in (("rounds", 1), ("candidates", 1), ("confirm_seeds", 2), ("patience", 1)):
+        for name, low in (("rounds", 1), ("candidates", 1), ("confirm_seeds", 3), ("patience", 1)):
             _at_least(name, getattr(self, name), low)
         if not 1 <= self.variants <= 3:
             raise ConfigError(f"variants is {self.variants}; allowed: 1 to 3 in a round.")

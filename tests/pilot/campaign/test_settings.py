@@ -1,0 +1,112 @@
+"""campaign.toml: what it may say, what is refused and how, and which hours a window means."""
+
+import dataclasses
+from datetime import datetime
+
+import pytest
+
+from otpilot.errors import ConfigError, MissingFileError
+from otpilot.pilot.campaign.settings import (
+    MAY_CHANGE,
+    CampaignSettings,
+    changed_keys,
+    find_file,
+    read_settings,
+    settings_of,
+)
+from otpilot.pilot.campaign.window import DailyWindow
+
+LEAST = {"base": "base.json"}
+
+
+def test_only_the_base_config_is_needed_and_the_defaults_are_seed_004s():
+    made = settings_of(LEAST)
+    assert (made.trial.steps, made.trial.eval_steps, made.trial.log_freq) == (2000, 200, 50)
+    assert (made.variants, made.proposer, made.metric, made.death) == (3, "rules", "auto", "kill")
+    assert made.window.is_open(datetime(2026, 1, 1, 12, 0))
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"roundz": 3}, r"Unknown key 'roundz'.*'rounds'"),
+        ({"trial": {"stepz": 3}}, r"campaign\.trial\.stepz.*'steps'"),
+        ({"guard": {"hang": 3}}, r"campaign\.guard\.hang"),
+        ({"variants": 4}, "variants is 4; allowed: 1 to 3"),
+        ({"rounds": 0}, "rounds is 0; allowed: 1 or more"),
+        ({"rounds": "many"}, r"campaign\.rounds is 'many'"),
+        ({"confirm_seeds": 2}, "confirm_seeds is 2; allowed: 3"),
+        ({"proposer": "rule"}, r"proposer is 'rule'.*'rules'"),
+        ({"metric": "loss"}, r"metric is 'loss'; allowed: auto"),
+        ({"promotion": [1000]}, r"promotion is \[1000\].*above trial\.steps \(2000\)"),
+        ({"promotion": [8000, 4000]}, "rising numbers"),
+        ({"trial": {"seeds": 1}}, r"trial\.seeds is 1"),
+        ({"trial": {"seeds": [3, 3]}}, "different"),
+        ({"budget": {"hours": 0}}, r"budget\.hours is 0"),
+        ({"allowed_hours": "nights"}, 'allowed_hours is .*"22:00-06:00"'),
+        ({"on_pilot_death": "cry"}, "on_pilot_death is 'cry'; allowed: kill, adopt"),
+        ({"overrides": 3}, "overrides is 3"),
+    ],
+)
+def test_what_is_not_allowed_is_refused_with_what_is(body, words):
+    with pytest.raises(ConfigError, match=words):
+        settings_of({**LEAST, **body})
+
+
+def test_without_a_base_config_it_says_so():
+    with pytest.raises(ConfigError, match=r"base is missing"):
+        settings_of({})
+
+
+def test_overrides_may_be_dotted_keys_or_tables():
+    made = settings_of({**LEAST, "overrides": {"ot.src_root": "a", "dataset": {"root": "b", "x": {"y": 1}}}})
+    assert made.overrides == {"ot.src_root": "a", "dataset.root": "b", "dataset.x.y": 1}
+
+
+def test_files_that_are_missing_or_broken_are_named(tmp_path):
+    with pytest.raises(MissingFileError, match="no file or folder"):
+        read_settings(tmp_path / "x.toml")
+    with pytest.raises(MissingFileError, match=r"has no campaign\.toml"):
+        find_file(tmp_path)
+    (tmp_path / "campaign.toml").write_text("base = ")
+    with pytest.raises(ConfigError, match=r"campaign\.toml cannot be read"):
+        read_settings(tmp_path)
+    (tmp_path / "campaign.toml").write_text('base = "b"\nrounds = 0')
+    with pytest.raises(ConfigError, match=r"campaign\.toml: rounds is 0"):
+        read_settings(tmp_path)
+
+
+def test_changed_keys_names_what_may_not_change_only():
+    before = settings_of(LEAST).plain()
+    now = settings_of(
+        {**LEAST, "rounds": 9, "seed": 3, "trial": {"steps": 1500, "retries": 5}, "budget": {"hours": 1}}
+    ).plain()
+    assert changed_keys(before, now) == ("seed", "trial.steps")
+    names = {f.name for f in dataclasses.fields(CampaignSettings)}
+    assert {name.partition(".")[0] for name in MAY_CHANGE} <= names
+
+
+def at(hour, minute=0):
+    return datetime(2026, 1, 1, hour, minute)
+
+
+def test_a_window_may_cross_midnight():
+    window = DailyWindow.parse("22:00-06:30")
+    assert [window.is_open(at(h)) for h in (21, 22, 23, 0, 6, 7)] == [False, True, True, True, True, False]
+    assert not window.is_open(at(6, 30))
+    assert window.opens(at(23)) is None
+    assert window.opens(at(12)) == at(22)
+    assert window.opens(datetime(2026, 1, 1, 21, 59, 30)) == at(22)
+
+
+def test_a_window_may_have_several_spans_and_the_next_one_counts():
+    window = DailyWindow.parse("12:00-13:00, 20:00 to 24:00")
+    assert [window.is_open(at(h)) for h in (11, 12, 13, 20, 23, 0)] == [False, True, False, True, True, False]
+    assert window.opens(at(13)) == at(20)
+    assert window.opens(at(0)) == at(12)
+
+
+@pytest.mark.parametrize("text", ["22-06", "25:00-06:00", "22:61-06:00", "06:00-06:00", "24:30-06:00"])
+def test_a_window_that_makes_no_sense_is_refused(text):
+    with pytest.raises(ConfigError, match="allowed_hours"):
+        DailyWindow.parse(text)
