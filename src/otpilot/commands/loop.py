@@ -15,12 +15,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from otpilot.commands.worker import work as work_on
 from otpilot.errors import ConfigError
 
 if TYPE_CHECKING:
     from otpilot.pilot.campaign.opening import Opened
     from otpilot.pilot.campaign.stages import Campaign, Ended
     from otpilot.pilot.campaign.status import CampaignStatus
+    from otpilot.pilot.executors.base import Executor
     from otpilot.pilot.slots import Slots
 
 app = typer.Typer(help="Campaigns: analyse, propose, try, review, decide, round after round.", no_args_is_help=True)
@@ -28,19 +30,22 @@ console = Console(highlight=False)
 
 Place = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="A campaign's folder, or its campaign.toml.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; launch and write nothing.")]
+SteerOnly = Annotated[bool, typer.Option("--steer-only", help="Decide, but run no trial here: `loop worker` does.")]
 STOP_TIMEOUT_S = 120.0
 
+app.command(name="worker", no_args_is_help=True)(work_on)
+
 
 @app.command(no_args_is_help=True)
-def start(campaign: Place, dry_run: DryRun = False) -> None:
+def start(campaign: Place, dry_run: DryRun = False, steer_only: SteerOnly = False) -> None:
     """Begin a campaign and work on it until it is over; Ctrl-C suspends it, `otpilot loop resume` goes on."""
-    _work(campaign, dry_run=dry_run, resume=False)
+    _work(campaign, dry_run=dry_run, resume=False, steer_only=steer_only)
 
 
 @app.command(no_args_is_help=True)
-def resume(campaign: Place, dry_run: DryRun = False) -> None:
+def resume(campaign: Place, dry_run: DryRun = False, steer_only: SteerOnly = False) -> None:
     """Go on with a campaign that was stopped or killed; suspended trials go on from their checkpoints."""
-    _work(campaign, dry_run=dry_run, resume=True)
+    _work(campaign, dry_run=dry_run, resume=True, steer_only=steer_only)
 
 
 @app.command(no_args_is_help=True)
@@ -95,19 +100,19 @@ def report(campaign: Place) -> None:
         _write_reports(opened, made, None, show=True)
 
 
-def _work(campaign: Path, *, dry_run: bool, resume: bool) -> None:
+def _work(campaign: Path, *, dry_run: bool, resume: bool, steer_only: bool) -> None:
     """Start or resume a campaign, or say what that would mean."""
     from otpilot.pilot.campaign.folder import is_asked_to_stop, steering
+    from otpilot.pilot.campaign.hand import note_software
     from otpilot.pilot.campaign.opening import check_same, open_folder, open_ledger, was_started
     from otpilot.pilot.campaign.pilot import Pilot
-    from otpilot.pilot.executors.local import LocalExecutor
 
     opened = open_folder(campaign)
     settings, paths = opened.settings, opened.paths
     if dry_run:
         _dry_run(opened)
         return
-    with steering(paths) as me, open_ledger(paths, settings, must_exist=resume) as ledger, _logging(paths.log) as tell:
+    with steering(paths) as me, open_ledger(paths, settings, must_exist=resume) as ledger, telling(paths.log) as tell:
         if was_started(ledger) and not resume:
             raise ConfigError(
                 f"The campaign in {paths.root} was started before; go on with `otpilot loop resume {paths.root}`."
@@ -115,14 +120,10 @@ def _work(campaign: Path, *, dry_run: bool, resume: bool) -> None:
         check_same(ledger, opened)
         for note in opened.notes:
             tell(f"Note: {note}")
-        slots = _slots(opened)
-        tell(f"Campaign {opened.name}: {_described(slots)}; stop it with Ctrl-C or `otpilot loop stop {paths.root}`.")
-        with (
-            LocalExecutor(
-                slots=slots, on_pilot_death=settings.death, grace_s=60.0, cwd=(paths.root / settings.cwd).resolve()
-            ) as executor,
-            _signals() as asked,
-        ):
+        note_software(ledger)
+        executor, where = _executor(opened, steer_only=steer_only)
+        tell(f"Campaign {opened.name}: {where}; stop it with Ctrl-C or `otpilot loop stop {paths.root}`.")
+        with executor, signals() as asked:
             pilot = Pilot(
                 ledger,
                 executor,
@@ -137,6 +138,19 @@ def _work(campaign: Path, *, dry_run: bool, resume: bool) -> None:
             ended = pilot.run()
         if ended is None:
             tell(f"Stopped; trials are suspended. Go on with: otpilot loop resume {paths.root}")
+
+
+def _executor(opened: "Opened", *, steer_only: bool) -> "tuple[Executor, str]":
+    """Return where this pilot's trials run, and that in words."""
+    from otpilot.pilot.executors.local import LocalExecutor
+    from otpilot.pilot.executors.nowhere import NowhereExecutor
+
+    if steer_only:
+        return NowhereExecutor(), "trials run with `otpilot loop worker`"
+    slots = _slots(opened)
+    cwd = (opened.paths.root / opened.settings.cwd).resolve()
+    made = LocalExecutor(slots=slots, on_pilot_death=opened.settings.death, grace_s=60.0, cwd=cwd)
+    return made, _described(slots)
 
 
 def _dry_run(opened: "Opened") -> None:
@@ -176,7 +190,7 @@ def _write_reports(opened: "Opened", made: "Campaign", ended: "Ended | None", *,
 
 
 @contextmanager
-def _signals() -> Iterator[threading.Event]:
+def signals() -> Iterator[threading.Event]:
     """Yield an event that SIGTERM, SIGINT and SIGHUP set; a second signal of the same kind acts as ever."""
     asked = threading.Event()
     before: dict[int, Any] = {}
@@ -197,8 +211,8 @@ def _signals() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _logging(path: Path) -> Iterator[Callable[[str], None]]:
-    """Yield a function that prints a line and writes it into the campaign's log; library messages go there, too."""
+def telling(path: Path) -> Iterator[Callable[[str], None]]:
+    """Yield a function that prints a line and writes it into a log; library messages go there, too."""
     log = logging.getLogger("otpilot.pilot")
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

@@ -14,7 +14,7 @@ from otpilot.pilot.campaign.folder import CampaignPaths
 from otpilot.pilot.campaign.hopeless import hopeless_of
 from otpilot.pilot.campaign.scoring import score
 from otpilot.pilot.campaign.settings import CampaignSettings
-from otpilot.pilot.campaign.stages import Campaign, Ended, Waiting
+from otpilot.pilot.campaign.stages import OVER, Campaign, Ended, Waiting
 from otpilot.pilot.executors.base import Executor, TrialSpec
 from otpilot.pilot.guard import Guard, GuardSettings
 from otpilot.pilot.ledger import Ledger, Trial
@@ -143,7 +143,7 @@ class Pilot:
             if changed or self.clocks.seconds() >= look_at:
                 answer = self.campaign.advance()
                 look_at = self.clocks.seconds() + LOOK_S
-                self._tell_rounds()
+                self._after_rounds()
                 if isinstance(answer, Ended):
                     return self._over(answer)
             self._tell_waiting(answer)
@@ -273,13 +273,18 @@ class Pilot:
 
     # Telling
 
-    def _tell_rounds(self) -> None:
-        """Write the reports when a round was closed, by whichever pilot."""
-        closed = max((r.number for r in self.ledger.rounds() if r.finished is not None), default=-1)
-        if closed > self._closed_rounds:
-            self._closed_rounds = closed
-            if self.report is not None:
-                self.report(self.campaign, None)
+    def _after_rounds(self) -> None:
+        """Clean up and write the reports when a round was closed, by whichever pilot."""
+        closed = [r for r in self.ledger.rounds() if r.finished is not None]
+        if not closed or closed[-1].number <= self._closed_rounds:
+            return
+        self._closed_rounds = closed[-1].number
+        if not self.settings.keep_checkpoints:
+            incumbent = closed[-1].summary["incumbent"]["hash"]
+            past = [t for t in self.ledger.trials(states=OVER) if (t.round or 0) <= self._closed_rounds]
+            remove_checkpoints(self.paths, [t for t in past if t.config_hash != incumbent])
+        if self.report is not None:
+            self.report(self.campaign, None)
 
     def _tell_waiting(self, answer: Waiting | Ended) -> None:
         if isinstance(answer, Waiting) and answer.what and answer.what != self._waits_for:

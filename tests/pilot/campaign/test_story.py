@@ -1,0 +1,121 @@
+"""What the reports of a campaign say, from its first to its last moment; two pilots; what is left on disk."""
+
+import re
+import threading
+
+import pytest
+
+from otpilot.pilot.campaign.folder import ask_to_stop, is_asked_to_stop, steering, steersman
+from otpilot.pilot.campaign.stages import Campaign, Waiting
+from otpilot.pilot.campaign.status import read_status
+from otpilot.pilot.campaign.story import Story, write_reports
+from otpilot.pilot.ledger import Ledger
+from tests.pilot.campaign.conftest import essence
+from tests.pilot.campaign.test_campaign import settings
+
+NOTHING = re.compile(r"\|\s*(-|–|—|nan|None|null)\s*(?=\|)|: (-|None|nan)$", re.IGNORECASE | re.MULTILINE)
+
+
+def made(campaign, ledger) -> Campaign:
+    opened = campaign.opened()
+    return Campaign(ledger, opened.settings, opened.base, rules=opened.rules, runs=opened.paths.trials)
+
+
+def test_reports_can_be_written_at_any_moment_and_say_something_everywhere(campaign):
+    """Before the first trial, after the baseline, and at the end, with trials that broke."""
+    campaign.write(settings(variants=2), noise=0.01, behaviour={"energy": "diverge"})
+    campaign.paths.reports.mkdir(parents=True)
+    opened = campaign.opened()
+    with campaign.ledger() as ledger:
+        texts = []
+
+        def write():
+            written = write_reports(opened, made(campaign, ledger))
+            texts.extend(path.read_text() for path in written if path.suffix == ".md")
+
+        write()
+        assert isinstance(made(campaign, ledger).advance(), Waiting)
+        write()
+    campaign.run(executor=campaign.executor(6))
+    with campaign.ledger() as ledger:
+        write()
+        story = Story(opened, made(campaign, ledger)).tell()
+    for text in texts:
+        assert not NOTHING.findall(text)
+    assert story.over == "All 1 rounds are done."
+    assert story.final is not None
+    assert story.final.fresh
+    assert (story.incumbents[-1].ground, len(story.invalid)) == ("health", 3)
+    assert "costnorm-ema_from-baseline" in texts[-1]
+    assert (campaign.paths.reports / "report.html").read_text().startswith("<!")
+
+
+def test_only_the_incumbents_checkpoints_are_kept(campaign):
+    campaign.write(settings(variants=2), noise=0.01)
+    campaign.run()
+    with campaign.ledger() as ledger:
+        incumbent = ledger.rounds()[-1].summary["incumbent"]["hash"]
+        kept = {t.config_hash for t in ledger.trials() if (campaign.paths.run(t.folder_name) / "checkpoints").exists()}
+        assert kept == {incumbent}
+        assert all((campaign.paths.run(t.folder_name) / "metrics.jsonl").exists() for t in ledger.trials())
+
+
+def test_two_pilots_on_one_ledger_run_one_campaign(campaign, memory_path):
+    campaign.write(settings(variants=2), noise=0.01)
+    with campaign.ledger():
+        pass
+    ends, failures = [], []
+
+    def work(name):
+        try:
+            with Ledger.open(campaign.root / "ledger.db") as ledger:
+                ends.append(campaign.pilot(ledger, owner=name, executor=campaign.threads(2)).run())
+        except Exception as error:
+            failures.append(error)
+
+    pilots = [threading.Thread(target=work, args=(name,)) for name in ("one", "two")]
+    for thread in pilots:
+        thread.start()
+    for thread in pilots:
+        thread.join()
+    assert failures == []
+    assert {end.kind for end in ends} == {"rounds"}
+    calm = type(campaign)(memory_path / "calm").write(settings(variants=2), noise=0.01)
+    calm.run()
+    with campaign.ledger() as ours, calm.ledger() as theirs:
+        assert essence(ours) == essence(theirs)
+        assert all(trial.attempts == 1 for trial in ours.trials())
+
+
+def test_status_says_what_goes_on(campaign):
+    campaign.write(settings(), noise=0.01)
+    campaign.root.mkdir(exist_ok=True)
+    opened = campaign.opened()
+    with campaign.ledger() as ledger:
+        made(campaign, ledger).advance()
+        found = read_status(ledger, campaign.paths, opened.settings)
+        assert found.phase == (
+            "round 0, baseline repeats: 0 of 3 trials are over; no pilot works on it (otpilot loop resume)"
+        )
+        assert found.incumbent == "the baseline is not yet measured"
+    campaign.run()
+    with campaign.ledger() as ledger:
+        found = read_status(ledger, campaign.paths, opened.settings)
+        assert (found.phase, found.stopped) == ("over", "All 1 rounds are done.")
+        assert found.incumbent.startswith("costnorm-ema")
+
+
+def test_a_folder_has_one_pilot_who_can_be_asked_to_stop(campaign):
+    campaign.write()
+    assert steersman(campaign.paths) is None
+    with steering(campaign.paths) as me:
+        assert steersman(campaign.paths) == me
+        assert not is_asked_to_stop(campaign.paths, me)
+        ask_to_stop(campaign.paths, me)
+        assert is_asked_to_stop(campaign.paths, me)
+        from otpilot.errors import ConfigError
+
+        with pytest.raises(ConfigError, match=rf"running already: process {me.pid}"), steering(campaign.paths):
+            pass
+        assert is_asked_to_stop(campaign.paths, me), "the second did not clear the first one's request"
+    assert steersman(campaign.paths) is None

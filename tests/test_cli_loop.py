@@ -1,0 +1,111 @@
+"""`otpilot loop` from outside: what is printed, what is refused, what is written, and how it stops."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from otpilot.cli import app
+from otpilot.errors import OtpilotError
+from tests.pilot.campaign.conftest import MARK, Field, campaign, memory_path  # noqa: F401 - fixtures
+from tests.pilot.campaign.test_campaign import settings
+
+RUNNER = CliRunner()
+
+
+def loop(*words) -> str:
+    """Return what the command prints; errors that were foreseen are raised."""
+    result = RUNNER.invoke(app, ["loop", *map(str, words)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return " ".join(result.output.split())
+
+
+def files(field: Field) -> list[str]:
+    return sorted(str(path.relative_to(field.root)) for path in field.root.rglob("*"))
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(campaign):  # noqa: F811
+    campaign.write(settings(variants=2, sections="[budget]\nhours = 8\n"), noise=0.01)
+    before = files(campaign)
+    plan = loop("start", campaign.root, "--dry-run")
+    assert files(campaign) == before
+    for word in ("eval/offline_eval/avg_l1", "42, 43, 44", "8 hours", "baseline on 3 seeds"):
+        assert word in plan
+    campaign.run()
+    before = files(campaign)
+    again = loop("resume", campaign.root / "campaign.toml", "--dry-run")
+    assert files(campaign) == before
+    assert "round 2" in again
+    assert "failed if" in again
+
+
+def test_what_is_missing_is_named(campaign, tmp_path):  # noqa: F811
+    for words in (("start", tmp_path / "nowhere"), ("status", tmp_path), ("stop", tmp_path), ("report", tmp_path)):
+        with pytest.raises(OtpilotError, match=r"campaign\.toml|no file or folder"):
+            loop(*words)
+    campaign.write()
+    with pytest.raises(OtpilotError, match="was never started"):
+        loop("status", campaign.root)
+    with pytest.raises(OtpilotError, match="was never started"):
+        loop("resume", campaign.root)
+    (campaign.root / "base.json").unlink()
+    with pytest.raises(OtpilotError, match="No config file"):
+        loop("start", campaign.root)
+    assert "nothing to stop" in loop("stop", campaign.root)
+
+
+def test_status_and_report_of_a_campaign_that_is_over(campaign):  # noqa: F811
+    campaign.write(settings(), noise=0.01)
+    campaign.run()
+    said = loop("status", campaign.root)
+    assert "over" in said
+    assert "costnorm-ema_from-baseline" in said
+    assert "accept" in said
+    assert "Report ->" in loop("report", campaign.root)
+    assert (campaign.paths.reports / "report.md").is_file()
+    with pytest.raises(OtpilotError, match="was started before"):
+        loop("start", campaign.root)
+
+
+def test_neither_torch_nor_lerobot_is_imported(campaign):  # noqa: F811
+    campaign.write(settings(), noise=0.01)
+    campaign.run()
+    code = (
+        "import sys\nfrom otpilot.cli import app\n"
+        "for words in (['status'], ['report'], ['resume', '--dry-run']):\n"
+        "    try:\n        app(['loop', *words, sys.argv[1]])\n"
+        "    except SystemExit as end:\n        assert not end.code\n"
+        "bad = {'torch', 'lerobot', 'jax'} & set(sys.modules)\nassert not bad, bad\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(campaign.root)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_running_campaign_is_stopped_from_outside_and_refuses_a_second_pilot(campaign):  # noqa: F811
+    """A real `otpilot loop start`, whose trials are real, too, and lack a dataset; Ctrl-C ends it as well."""
+    campaign.write(settings(more="gpus = false\n"), noise=0.01)
+    environment = {**os.environ, MARK: campaign.mark}
+    words = [sys.executable, "-m", "otpilot", "loop", "start", str(campaign.root)]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as pilot:
+        deadline = time.monotonic() + 120
+        while not campaign.paths.pilot.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        with pytest.raises(OtpilotError, match=f"running already: process {pilot.pid}"):
+            loop("start", campaign.root)
+        assert "Stopped" in loop("stop", campaign.root)
+        said, _ = pilot.communicate(timeout=120)
+    assert pilot.returncode == 0
+    assert "trials are suspended" in said
+    assert "Stopped; trials" in campaign.paths.log.read_text()
+    words[-2] = "resume"
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as pilot:
+        while not campaign.paths.pilot.exists():
+            time.sleep(0.05)
+        time.sleep(0.5)
+        pilot.send_signal(signal.SIGINT)
+        pilot.communicate(timeout=120)
+    assert pilot.returncode == 0
