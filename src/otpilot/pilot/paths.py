@@ -64,6 +64,21 @@ class TrialPaths:
         return self.root / "supervisor.log"
 
     @property
+    def order(self) -> Path:
+        """Which order a cluster's node was given; a node that sees another folder finds another order."""
+        return self.root / "order.json"
+
+    @property
+    def begun(self) -> Path:
+        """Which order a node has begun."""
+        return self.root / "begun.json"
+
+    @property
+    def wish(self) -> Path:
+        """How the pilot wants a trial on a node to end."""
+        return self.root / "wish.json"
+
+    @property
     def attempts(self) -> Path:
         """Run folders of earlier attempts that left no checkpoint to resume from."""
         return self.root / "attempts"

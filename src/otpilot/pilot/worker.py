@@ -42,7 +42,9 @@ class Report:
 class _Job:
     lease: Lease
     handle: Handle
-    guard: Guard | None
+    spec: TrialSpec
+    guard: Guard | None = None
+    waits: bool = True
     lost: bool = False
 
 
@@ -85,6 +87,7 @@ class Worker:
         self._kinds = kinds
         self._jobs: list[_Job] = []
         self._beat_at = 0.0
+        self._look_at = 0.0
         self.owner = owner or this_process()
         for other in ledger.owners():
             if other == self.owner or is_gone(other):
@@ -103,8 +106,10 @@ class Worker:
         self._beat()
         ended = [trial for job in list(self._jobs) if (trial := self._look_after(job)) is not None]
         started = []
-        while (trial := self._take(lost_only=True)) is not None:
-            started.append(trial)
+        if time.monotonic() >= self._look_at:  # with many workers, asking at each step is most of the ledger's load
+            while (trial := self._take(lost_only=True)) is not None:
+                started.append(trial)
+            self._look_at = time.monotonic() + self._ledger.lease_s / BEATS_PER_LEASE
         while take_new and self._executor.has_room() and (trial := self._take(lost_only=False)) is not None:
             started.append(trial)
         self._executor.let_room_go()
@@ -152,24 +157,35 @@ class Worker:
         if handle is None:
             self._ledger.give_back(lease, reason="no room")
             return None
-        settings = self._guard(lease.trial) if callable(self._guard) else self._guard
-        guard = None if settings is None else Guard(path=RunPaths(spec.run).metrics, settings=settings)
-        job = _Job(lease=lease, handle=handle, guard=guard)
+        job = _Job(lease=lease, handle=handle, spec=spec)
         self._jobs.append(job)
+        return lease.trial if self._executor.is_waiting(handle) else self._begin(job)
+
+    def _begin(self, job: _Job) -> Trial:
+        """Note that the trial runs, and watch it from now on; in a cluster's queue it was only leased."""
+        job.waits = False
+        trial = job.lease.trial
+        settings = self._guard(trial) if callable(self._guard) else self._guard
+        if settings is not None:
+            job.guard = Guard(path=RunPaths(job.spec.run).metrics, settings=settings)
         try:
-            return self._ledger.start(lease, process=handle.process, device=handle.device)
+            return self._ledger.start(job.lease, process=job.handle.process, device=job.handle.device)
         except LeaseLostError:  # this machine slept longer than a lease lasts
             self._let_go(job)
-            return lease.trial
+            return trial
 
     def _look_after(self, job: _Job, *, reason: str = "suspended") -> Trial | None:
         """Return the trial if it ended now, written down; else let the guard look at it."""
         ended = self._executor.poll(job.handle)
         if ended is None:
+            if job.waits and not job.lost and not self._executor.is_waiting(job.handle):
+                self._begin(job)
             stop = None if job.guard is None or job.lost else job.guard.check()
             if stop is not None:
                 self._executor.cancel(job.handle, state=stop.state, reason=stop.reason)
             return None
+        if job.waits and not job.lost and not ended.suspended:
+            self._begin(job)  # it ran and ended between two looks
         self._jobs.remove(job)
         trial = None
         try:

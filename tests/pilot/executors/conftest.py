@@ -59,6 +59,8 @@ class Bench:
     def executor(self, *, slots=2, **options) -> Executor:
         if self.kind == "in-process":
             made = InProcessExecutor(work, slots=slots)
+        elif self.kind == "ray":
+            made = ray_executor(self, slots=slots, **options)
         else:
             options = {"command": TRAINER, "grace_s": 0.3, "environment": {MARK: self.mark}, **options}
             made = LocalExecutor(slots=Slots(limit=slots, threads=1), **options)
@@ -105,6 +107,56 @@ def work(spec: TrialSpec, checkpoint, ended: threading.Event) -> None:
                 (model / "train_config.json").write_text(json.dumps(config))
     outcome = {"status": "finished", "reason": "all steps done", "last_step": spec.steps}
     (run / "outcome.json").write_text(json.dumps(outcome))
+
+
+def ray_executor(bench: Bench, **options) -> Executor:
+    """Return an executor on the cluster that the test's fixture connected to."""
+    from otpilot.pilot.executors.ray import RayExecutor
+
+    options = {"command": TRAINER, "grace_s": 0.3, "environment": {MARK: bench.mark}, "gpus": 0, "cpus": 0, **options}
+    return RayExecutor(address="auto", **options)
+
+
+def start_cluster(**head):
+    """Return a Ray cluster on this machine. On a busy one Ray's own deadlines pass, so it is tried again."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_raylet_start_wait_time_s"] = "120"  # noqa: SIM112 - Ray spells it so
+    from ray.cluster_utils import Cluster
+
+    for left in (2, 1, 0):
+        made = Cluster()
+        try:
+            made.add_node(include_dashboard=False, object_store_memory=STORE_BYTES, **head)
+            return made
+        except Exception:
+            made.shutdown()
+            if not left:
+                raise
+    raise AssertionError
+
+
+def add_node(cluster, **resources):
+    for left in (2, 1, 0):
+        try:
+            return cluster.add_node(object_store_memory=STORE_BYTES, **resources)
+        except Exception:
+            if not left:
+                raise
+    raise AssertionError
+
+
+STORE_BYTES = 80 << 20
+
+
+@pytest.fixture(scope="session")
+def ray_node():
+    """Connect to a Ray cluster of one node for the rest of the session."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed (otpilot[ray])")
+    cluster = start_cluster(num_cpus=8, num_gpus=2)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
 
 
 @pytest.fixture

@@ -10,12 +10,14 @@ from otpilot.pilot.paths import TrialPaths
 from otpilot.runs.reader import read_metrics, read_outcome
 from tests.pilot.conftest import wait_for
 
-KINDS = ("in-process", "local")
+KINDS = ("in-process", "local", pytest.param("ray", marks=pytest.mark.slow))
 
 
 @pytest.fixture(params=KINDS)
 def any_bench(request, bench):
     bench.kind = request.param
+    if bench.kind == "ray":
+        request.getfixturevalue("ray_node")
     return bench
 
 

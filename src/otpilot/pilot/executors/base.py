@@ -96,7 +96,7 @@ class Executor(ABC):
             ExecutorError: If the handle is not of this executor, or was forgotten.
         """
 
-    def is_waiting(self, handle: Handle) -> bool:
+    def is_waiting(self, handle: Handle) -> bool:  # noqa: ARG002 - for those that do
         """Return whether the trial waits in a cluster's queue: then it is not late yet. Executors here never wait."""
         return False
 

@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, StatementError
 
 from otpilot.errors import LedgerError
-from otpilot.pilot.ledger.migrations import migrate
+from otpilot.pilot.ledger.migrations import migrate, stored_version
 
 BUSY_S = 30.0
 DIALECTS = ("sqlite", "postgresql")
@@ -43,6 +43,13 @@ class Database:
             return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
         return time.time()
 
+    def up_s(self, connection: Connection) -> float:
+        """Return for how long the database has been there: owners could not extend their leases before."""
+        if self._clock is not None or connection.dialect.name != "postgresql":
+            return math.inf
+        query = text("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())")
+        return float(connection.execute(query).scalar_one())
+
     def write[T](self, work: Callable[[Connection], T]) -> T:
         """Return what `work` returns, run in one transaction that no other writer overlaps where it would matter.
 
@@ -54,14 +61,19 @@ class Database:
         """Return what `work` returns, run in one transaction that sees one moment."""
         return self._patiently(lambda: self._transaction(work, write=False))
 
-    def prepare(self) -> None:
+    def prepare(self, *, must_exist: bool = False) -> None:
         """Make or migrate the tables.
 
         Raises:
-            LedgerError: If the database cannot be reached, is none of ours, or is newer than this otpilot.
+            LedgerError: If the database cannot be reached, is none of ours, is newer than this otpilot, or has no
+                ledger and must have one.
         """
 
         def work(connection: Connection) -> None:
+            if must_exist and stored_version(connection) == 0:
+                raise LedgerError(
+                    f"There is no ledger at {self.shown}; begin a campaign there with `otpilot loop start`."
+                )
             if self.schema is not None:
                 quoted = connection.dialect.identifier_preparer.quote(self.schema)
                 connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {quoted}")

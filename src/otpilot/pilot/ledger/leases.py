@@ -25,18 +25,20 @@ def claim(
     max_lost: int,
     kinds: Sequence[str],
     lost_only: bool,
+    all_could_beat: bool = True,
 ) -> Lease | None:
     """Return a lease on the first trial that waits or whose lease expired; None when there is none.
 
     Lost trials come first (their processes may still run), then by priority (highest first), then id. A trial whose
     owners were lost more than `max_lost` times is ended as killed instead of being handed on: it may be what kills
-    them. Asked twice with one token, the answer is the same.
+    them. Asked twice with one token, the answer is the same. Where the database was away so lately that owners could
+    not beat (`all_could_beat` False), only released leases count as lost.
     """
     mine = connection.execute(select(*rows.COLUMNS).where(trials.c.token == token)).mappings().first()
     if mine is not None:
         return _lease(rows.to_trial(mine), token)
     while True:
-        trial = _first(connection, _is_lost(now), kinds)
+        trial = _first(connection, _is_lost(now if all_could_beat else RELEASED + 1), kinds)
         if trial is None and not lost_only:
             trial = _first(connection, trials.c.state == "queued", kinds)
         if trial is None:

@@ -42,6 +42,7 @@ class Ledger:
         lease_s: float = LEASE_S,
         max_lost: int = MAX_LOST,
         patience_s: float = PATIENCE_S,
+        must_exist: bool = False,
         clock: Callable[[], float] | None = None,
     ) -> Self:
         """Return the ledger in a file or at a URL, made or brought to the newest schema version if need be.
@@ -52,6 +53,7 @@ class Ledger:
             lease_s: How long a lease lasts without a heartbeat.
             max_lost: After losing so many owners a trial is given up.
             patience_s: How long a call waits for a database that is busy or away.
+            must_exist: Make nothing: there must be a ledger already.
             clock: Seconds since the epoch instead of the database's clock; for tests.
 
         Raises:
@@ -61,7 +63,7 @@ class Ledger:
             raise LedgerError(f"lease_s is {lease_s}; allowed: a number above 0.")
         database = Database(parse_where(where), schema=schema, patience_s=patience_s, clock=clock)
         try:
-            database.prepare()
+            database.prepare(must_exist=must_exist)
         except BaseException:
             database.close()
             raise
@@ -189,6 +191,7 @@ class Ledger:
                 max_lost=self.max_lost,
                 kinds=kinds,
                 lost_only=lost_only,
+                all_could_beat=self._database.up_s(c) > self.lease_s,
             )
         )
 

@@ -1,0 +1,292 @@
+"""Runs each trial as a Slurm job, through submitit: the local executor runs it on the node, under the same supervisor.
+
+Pilot and nodes share the campaign's folder, as clusters do. A job that is preempted or reaches its time limit is queued
+again by submitit and goes on from its last checkpoint.
+"""
+
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from otpilot.errors import ExecutorError, closest
+from otpilot.pilot import supervisor
+from otpilot.pilot.executors.base import Ended, Executor, Handle, TrialSpec
+from otpilot.pilot.executors.local import GRACE_S, LOCK_WAIT_S
+from otpilot.pilot.executors.node import Order, Wish, leave_token, run_order
+from otpilot.pilot.executors.start import read_json
+from otpilot.pilot.paths import TrialPaths
+from otpilot.pilot.states import EndState
+
+MARGIN_S = 2 * LOCK_WAIT_S
+CLUSTERS = ("slurm", "local")
+# How often a node looks for the pilot's wish: a file on a shared file system.
+LOOK_S = 1.0
+
+
+class NodeJob:
+    """What submitit runs on the node; plain data only, so that it travels."""
+
+    def __init__(self, order: Mapping[str, Any]) -> None:
+        self.order = dict(order)
+        self._looked_at = 0.0
+
+    def __call__(self) -> dict[str, Any]:
+        """Run the trial to its end and return how it ended."""
+        names = ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_GPUS")
+        gpus = next((os.environ[name] for name in names if os.environ.get(name)), None)
+        device = None if gpus is None else f"{os.uname().nodename} GPU {gpus}"
+        return run_order(self.order, wish=self._wish, device=device, begun=self._begin)
+
+    def checkpoint(self) -> Any:
+        """Return this job to be queued again; submitit calls it before a time limit and on preemption."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(NodeJob(self.order))
+
+    @property
+    def _paths(self) -> TrialPaths:
+        return TrialPaths(Path(self.order["spec"]["run"]))
+
+    def _begin(self) -> None:
+        with contextlib.suppress(OSError):  # a full disk: it only counts as waiting
+            supervisor.write_json(self._paths.begun, {"token": self.order["token"]})
+
+    def _wish(self) -> Wish | None:
+        if time.monotonic() - self._looked_at < LOOK_S:
+            return None
+        self._looked_at = time.monotonic()
+        body = read_json(self._paths.wish)
+        if body is None or body.get("token") != self.order["token"]:
+            return None
+        return Wish(state=body["state"], reason=body["reason"])
+
+
+@dataclass(kw_only=True)
+class _Running:
+    spec: TrialSpec
+    handle: Handle
+    job: Any = None
+    lost: int = 0
+    wish: Wish | None = None
+    wished_at: float = 0.0
+    ended: Ended | None = None
+
+
+class SlurmExecutor(Executor):
+    """Trials as Slurm jobs. They end with the pilot (`close`); a pilot that is killed leaves its jobs to be taken over.
+
+    Args:
+        logs: Folder for submitit's files; it must lie on the path that the nodes share.
+        slots: Jobs at once, waiting ones included.
+        cluster: `slurm`, or `local` for processes on this machine (tests).
+        parameters: submitit's, without the prefix `slurm_`: partition, timeout_min, gpus_per_node, cpus_per_task, mem,
+            account, qos, constraint, setup, additional_parameters, ...
+        threads: CPU threads of each trial.
+        retries: How often a trial whose job is lost is submitted again, until that is its end.
+        command: The trainer; None for the node's own `otpilot train`.
+        grace_s: Time between SIGTERM and SIGKILL when a trial is asked to end.
+        environment: Further variables of every trial.
+        cwd: Working folder of every trial; None for the pilot's.
+
+    Raises:
+        ExecutorError: If submitit is missing, there is no Slurm here, or a parameter is unknown.
+    """
+
+    def __init__(
+        self,
+        *,
+        logs: Path,
+        slots: int = 1,
+        cluster: str = "slurm",
+        parameters: Mapping[str, Any] | None = None,
+        threads: int = 1,
+        retries: int = 3,
+        command: tuple[str, ...] | None = None,
+        grace_s: float = GRACE_S,
+        environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        if slots < 1:
+            raise ExecutorError(f"slots is {slots}; allowed: 1 or more.")
+        if cluster not in CLUSTERS:
+            raise ExecutorError(f"cluster is {cluster!r}; allowed: {', '.join(CLUSTERS)}.{closest(cluster, CLUSTERS)}")
+        self._limit = slots
+        self._submitit = _open(logs, cluster, {"cpus_per_task": threads, **(parameters or {})})
+        self._threads, self._retries, self._command = threads, retries, command
+        self._grace_s, self._environment = grace_s, dict(environment or {})
+        self._cwd = str(cwd or Path.cwd())
+        self._running: dict[str, _Running] = {}
+        self._closed = False
+
+    @property
+    def slots(self) -> int:
+        """How many jobs it has at once at most."""
+        return self._limit
+
+    def has_room(self) -> bool:
+        """Return whether another job may be submitted now."""
+        return sum(running.ended is None for running in self._running.values()) < self._limit
+
+    def submit(self, spec: TrialSpec) -> Handle | None:
+        """Submit a trial; the node starts it, lets it go on from its last checkpoint, or finds that it ended before."""
+        if self._closed:
+            raise ExecutorError("The executor is closed; open another one.")
+        if any(running.handle.run == spec.run and running.ended is None for running in self._running.values()):
+            raise ExecutorError(f"Trial {spec.name!r} runs here already, in {spec.run}.")
+        if not self.has_room():
+            return None
+        token = uuid.uuid4().hex
+        job, ended = None, None
+        try:
+            leave_token(spec, token)
+            job = self._launch(spec, token)
+        except Exception as error:  # OSError, or what sbatch said, in exceptions of submitit's own
+            ended = Ended(state="crashed", reason=f"cannot be submitted: {_last_line(error)}")
+        facts = {"job": None if job is None else str(job.job_id), "token": token}
+        handle = Handle(trial=spec.name, run=spec.run, token=token, device="slurm", process=facts)
+        self._running[token] = _Running(spec=spec, handle=handle, job=job, ended=ended)
+        return handle
+
+    def is_waiting(self, handle: Handle) -> bool:
+        """Return whether the job waits in Slurm's queue."""
+        running = self._find(handle)
+        begun = read_json(TrialPaths(handle.run).begun) or {}
+        return running.ended is None and begun.get("token") != handle.token
+
+    def poll(self, handle: Handle) -> Ended | None:
+        """Return how the trial ended, or None while it waits or runs."""
+        running = self._find(handle)
+        if running.ended is None:
+            running.ended = self._look(running)
+        return running.ended
+
+    def cancel(self, handle: Handle, *, state: EndState, reason: str) -> None:
+        """Ask for the trial's end; `poll` will say `state` and `reason`, unless it ended by itself before."""
+        self._want(self._find(handle), Wish(state=state, reason=reason))
+
+    def suspend(self, handle: Handle) -> None:
+        """Ask for the trial's end without a verdict: submitted again, it goes on from its last checkpoint."""
+        self._want(self._find(handle), Wish())
+
+    def forget(self, handle: Handle) -> None:
+        """Drop what is known of an ended trial."""
+        running = self._find(handle)
+        if running.ended is None and self.poll(handle) is None:
+            raise ExecutorError(f"Trial {handle.trial!r} still runs; cancel or suspend it first.")
+        del self._running[handle.token]
+
+    def close(self) -> None:
+        """End what still waits or runs."""
+        if self._closed:
+            return
+        self._closed = True
+        active = [running for running in self._running.values() if running.ended is None]
+        for running in active:
+            self._want(running, Wish())
+        deadline = time.monotonic() + self._grace_s + 2 * MARGIN_S
+        while active and time.monotonic() < deadline:
+            active = [running for running in active if self.poll(running.handle) is None]
+            time.sleep(0.05)
+        for running in active:
+            self._end_job(running)
+
+    def _find(self, handle: Handle) -> _Running:
+        try:
+            return self._running[handle.token]
+        except KeyError:
+            raise ExecutorError(f"Trial {handle.trial!r} is unknown here: it was forgotten, or is another's.") from None
+
+    def _launch(self, spec: TrialSpec, token: str) -> Any:
+        order = Order(
+            spec=spec,
+            token=token,
+            threads=self._threads,
+            command=self._command,
+            environment=self._environment,
+            cwd=self._cwd,
+            grace_s=self._grace_s,
+        )
+        return self._submitit.submit(NodeJob(order.plain()))
+
+    def _want(self, running: _Running, wish: Wish) -> None:
+        if running.ended is not None or running.wish is not None:
+            return
+        waits = self.is_waiting(running.handle)
+        running.wish, running.wished_at = wish, time.monotonic()
+        body = {"token": running.handle.token, "state": wish.state, "reason": wish.reason}
+        with contextlib.suppress(OSError):  # a full disk: Slurm ends it, the harder way
+            supervisor.write_json(TrialPaths(running.handle.run).wish, body)
+        if waits:
+            self._end_job(running)
+
+    def _look(self, running: _Running) -> Ended | None:
+        late = running.wish is not None and time.monotonic() - running.wished_at > self._grace_s + MARGIN_S
+        if late:
+            self._end_job(running)
+        if not running.job.done(force_check=late):
+            return None
+        try:
+            return Ended(**running.job.result())
+        except Exception as error:  # no result: the job was killed, or its node is gone
+            return self._was_lost(running, error)
+
+    def _was_lost(self, running: _Running, error: Exception) -> Ended | None:
+        """Return the end of a trial whose job left no result, or None: it was submitted again."""
+        wish = running.wish
+        if wish is not None:
+            if wish.state is None:
+                return Ended(state="killed", reason="ended on request, to go on later", suspended=True)
+            return Ended(state=wish.state, reason=wish.reason)
+        running.lost += 1
+        if running.lost <= self._retries:
+            try:
+                running.job = self._launch(running.spec, running.handle.token)
+            except Exception as refused:  # Slurm is away, or takes no more jobs
+                error = refused
+            else:
+                return None
+        times = f"{running.lost} times (limit {self._retries + 1})"
+        return Ended(state="killed", reason=f"its job was lost {times}: {_last_line(error)}")
+
+    def _end_job(self, running: _Running) -> None:
+        with contextlib.suppress(Exception):  # it ended by itself
+            running.job.cancel()
+
+
+def _open(logs: Path, cluster: str, parameters: Mapping[str, Any]) -> Any:
+    """Return submitit's executor, with its parameters checked."""
+    try:
+        import submitit
+    except ImportError as error:
+        raise ExecutorError(
+            f"Slurm needs submitit ({error}); install it with: pip install 'otpilot[slurm]'."
+        ) from error
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        made = submitit.AutoExecutor(folder=logs, cluster=cluster)
+        shared = ("timeout_min", "cpus_per_task", "gpus_per_node", "name")
+        told = {name if name in shared else f"slurm_{name}": _typed(value) for name, value in parameters.items()}
+        if cluster == "local":
+            told = {name: value for name, value in told.items() if name in shared}
+        made.update_parameters(**{"name": "otpilot", **told})
+    except OSError as error:
+        raise ExecutorError(f"submitit's files cannot be written to {logs}: {error}.") from error
+    except (RuntimeError, NameError, ValueError, TypeError, AssertionError) as error:
+        raise ExecutorError(f"Slurm cannot be used from here: {_last_line(error)}") from error
+    return made
+
+
+def _typed(value: Any) -> Any:
+    """Return a word of the command line as the number that it is, if it is one."""
+    return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+def _last_line(error: Exception) -> str:
+    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)[
+        :500
+    ]
