@@ -7,6 +7,8 @@ Ledger: 10,000 trials of 1,000 configs over 10 seeds, 1,000 of them ended with m
 Targets: status in under 1 s; for one more trial claim + start + heartbeat + finish under 1 % of the shortest trial that
 makes sense (30 s).
 
+`otpilot loop status` on a campaign with that ledger, as a call and as a command.
+
 Executor: the same small process (a Python that writes one row and an outcome) N times, one after another: by hand with
 subprocess, under the local executor, and under a worker with ledger and guard. The peer is the process started by hand;
 as a real trial takes minutes, the difference in milliseconds counts more than the ratio.
@@ -25,6 +27,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from sqlalchemy import create_engine
 
+from otpilot.pilot.campaign.folder import CampaignPaths
+from otpilot.pilot.campaign.settings import read_settings
+from otpilot.pilot.campaign.status import read_status
 from otpilot.pilot.executors.base import TrialSpec
 from otpilot.pilot.executors.local import LocalExecutor
 from otpilot.pilot.guard import GuardSettings
@@ -115,6 +120,20 @@ def measure_ledger(ledger: Ledger, name: str) -> bool:
     return met
 
 
+def measure_command(root: Path) -> None:
+    """Print what `otpilot loop status` takes on a campaign with that ledger, inside and as a command by itself."""
+    (root / "campaign.toml").write_text('base = "base.json"\nledger = "big.db"\n')
+    settings, paths = read_settings(root), CampaignPaths(root)
+    with Ledger.open(root / "big.db") as ledger:
+        inside = median_time(lambda: read_status(ledger, paths, settings), 9)
+    words = [sys.executable, "-m", "otpilot", "loop", "status", str(root)]
+    whole = median_time(lambda: subprocess.run(words, check=True, stdout=subprocess.DEVNULL), 5)
+    bare = median_time(lambda: subprocess.run([sys.executable, "-c", "import otpilot.cli"], check=True), 5)
+    word = "met" if inside < STATUS_GOAL_S else "MISSED"
+    print(f"  otpilot loop status: {inside * 1e3:.0f} ms (target: < {STATUS_GOAL_S:g} s, {word});")
+    print(f"    as a command {whole * 1e3:.0f} ms, of which starting otpilot takes {bare * 1e3:.0f} ms")
+
+
 def measure_executor(root: Path) -> None:
     """Print what the same process costs by hand, under the executor, and under a worker."""
     script, config = root / "trainer.py", root / "config.json"
@@ -184,6 +203,7 @@ def main() -> None:
         else:
             with Ledger.open(root / "big.db") as ledger:
                 measure_ledger(ledger, "SQLite")
+            measure_command(root)
         measure_executor(root)
 
 
