@@ -292,7 +292,9 @@ def judge_stop(
     gains = [outcome.largest_gain for outcome in last if outcome.largest_gain is not None]
     seen = f"; the largest gain seen in screening was {_amount(max(gains), scale)}" if gains else ""
     limit = resolvable(noise, pairs)
-    told = f"; {pairs} fresh seeds tell about {_amount(limit, scale)} from noise" if limit is not None else ""
+    told = ""
+    if limit is not None:
+        told = f"; {pairs} fresh seeds tell {_amount(limit, scale)} from noise, or less where it cancels in pairs"
     return Stop(
         kind="nothing to gain",
         reason=f"In {patience} rounds in a row nothing was accepted, and the incumbent has no problem left"
