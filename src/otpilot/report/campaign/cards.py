@@ -56,15 +56,18 @@ def _baseline(result: CampaignResult, lang: Lang) -> Iterator[str]:
 
 def _variant(variant: VariantResult, result: CampaignResult, lang: Lang) -> Iterator[str]:
     review = variant.review
-    tone = "neutral" if review is None else told.verdict_tone(review.verdict)
-    word = said("running", lang) if review is None else told.verdict_word(review.verdict, lang)
+    # Of several variants one looks better by luck, so the card is coloured by what became of it, not by its screening.
+    standing = next((node.standing for node in result.nodes if node.name == variant.name), "running")
+    tone, became = told.TONES[standing], said(standing, lang)
     yield f'<div class="card variant {tone}"><header><h3>{safe_text(variant.name)}</h3>'
-    yield f'<span class="verdict {tone}">{said("screening", lang)}: {word}</span></header>'
+    yield f'<span class="tag {tone}">{became}</span></header>'
     yield f'<div class="edits">{"".join(f"<code>{safe_text(edit)}</code>" for edit in variant.edits)}</div>'
     if review is None:
         yield f"<p>{said('waiting', lang)}</p>"
     else:
-        yield f"<p>{safe_text(told.verdict_numbers(review, rate=result.is_rate, lang=lang))}</p>"
+        numbers = safe_text(told.verdict_numbers(review, rate=result.is_rate, lang=lang))
+        word = f"<b>{told.verdict_word(review.verdict, lang)}</b>"
+        yield f"<p>{says(said('screening', lang), f'{word} {numbers}', lang)}</p>"
         yield from _pairs(review, result, lang, variant=variant)
         yield from _tags(review, lang)
     yield f"<p>{safe_text(variant.reason)}</p>"

@@ -11,7 +11,7 @@ from otpilot.report.campaign.words import said
 from otpilot.report.svg import safe_text
 
 BOX, HIGH, LINE = 204, 44, 15
-LONGEST_NAME, LONGEST_EDIT = 25, 40
+LONGEST_NAME, LONGEST_EDIT = 24, 40
 GAP_LEAST, GAP_MOST = 110, 310
 MONOSPACED = 1.07  # characters of edits beside those of other texts
 MOST_EDITS = 3
