@@ -50,7 +50,6 @@ def work(
         settings, base = read_campaign(book)
         check_software(book)
         cwd = (place.paths.root / settings.cwd).resolve()
-        place.paths.trials.mkdir(parents=True, exist_ok=True)
         if ray:
             executor = _ray(ray, slots, threads, gpus_per_trial, resource or [], storage, place.paths.trials, cwd)
         elif slurm:

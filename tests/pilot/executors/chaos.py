@@ -36,17 +36,20 @@ def finished_times(run: Path) -> int:
     return sum(json.loads(path.read_text())["status"] == "finished" for path in found if path.exists())
 
 
-def assert_all_is_right(root: Path, ledger: Ledger, count: int, budget: int) -> None:
+def assert_all_is_right(root: Path, ledger: Ledger, count: int, budget: int | None) -> None:
+    """`budget` None: each trial's own."""
     trials = ledger.trials()
     assert len(trials) == count
     assert {trial.state for trial in trials} == {"finished"}
     for trial in trials:
         run = root / "trials" / trial.folder_name
         assert finished_times(run) == 1, f"{trial.folder_name} ran to its end {finished_times(run)} times"
-        assert (trial.last_step, trial.owner) == (budget, None)
+        assert (trial.last_step, trial.owner) == (budget or trial.budget, None)
         log = read_metrics(run / "metrics.jsonl")
         assert log.skipped == 0, "a torn line"
-        assert log.curve("loss")[0] == list(range(1, budget + 1)), "a curve with a gap or a step twice"
+        assert log.curve("loss")[0] == list(range(1, (budget or trial.budget) + 1)), (
+            "a curve with a gap or a step twice"
+        )
         attempts = ledger.attempts(trial.id)
         assert [a.outcome for a in attempts].count("finished") == 1
         assert all(a.ended is not None for a in attempts)

@@ -116,6 +116,8 @@ class SlurmExecutor(Executor):
         if cluster not in CLUSTERS:
             raise ExecutorError(f"cluster is {cluster!r}; allowed: {', '.join(CLUSTERS)}.{closest(cluster, CLUSTERS)}")
         self._limit = slots
+        asks_gpus = any(name.startswith("gpu") or "gpu" in str(value) for name, value in (parameters or {}).items())
+        self._device = "slurm" if asks_gpus else "cpu"
         self._submitit = _open(logs, cluster, {"cpus_per_task": threads, **(parameters or {})})
         self._threads, self._retries, self._command = threads, retries, command
         self._grace_s, self._environment = grace_s, dict(environment or {})
@@ -148,7 +150,7 @@ class SlurmExecutor(Executor):
         except Exception as error:  # OSError, or what sbatch said, in exceptions of submitit's own
             ended = Ended(state="crashed", reason=f"cannot be submitted: {_last_line(error)}")
         facts = {"job": None if job is None else str(job.job_id), "token": token}
-        handle = Handle(trial=spec.name, run=spec.run, token=token, device="slurm", process=facts)
+        handle = Handle(trial=spec.name, run=spec.run, token=token, device=self._device, process=facts)
         self._running[token] = _Running(spec=spec, handle=handle, job=job, ended=ended)
         return handle
 
