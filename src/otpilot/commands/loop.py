@@ -51,8 +51,8 @@ def resume(campaign: Place, dry_run: DryRun = False, steer_only: SteerOnly = Fal
 @app.command(no_args_is_help=True)
 def status(campaign: Place) -> None:
     """Say what runs, what is waited for, and what was decided last."""
+    from otpilot.pilot.campaign.books import open_ledger
     from otpilot.pilot.campaign.folder import CampaignPaths
-    from otpilot.pilot.campaign.opening import open_ledger
     from otpilot.pilot.campaign.settings import find_file, read_settings
     from otpilot.pilot.campaign.status import read_status
 
@@ -89,7 +89,8 @@ def stop(campaign: Place) -> None:
 @app.command(no_args_is_help=True)
 def report(campaign: Place) -> None:
     """Write the report of a campaign as it stands now, and show its essence."""
-    from otpilot.pilot.campaign.opening import check_same, open_folder, open_ledger
+    from otpilot.pilot.campaign.books import open_ledger
+    from otpilot.pilot.campaign.opening import check_same, open_folder
     from otpilot.pilot.campaign.stages import Campaign
 
     opened = open_folder(campaign)
@@ -102,9 +103,10 @@ def report(campaign: Place) -> None:
 
 def _work(campaign: Path, *, dry_run: bool, resume: bool, steer_only: bool) -> None:
     """Start or resume a campaign, or say what that would mean."""
+    from otpilot.pilot.campaign.books import open_ledger, was_started
     from otpilot.pilot.campaign.folder import is_asked_to_stop, steering
     from otpilot.pilot.campaign.hand import note_software
-    from otpilot.pilot.campaign.opening import check_same, open_folder, open_ledger, was_started
+    from otpilot.pilot.campaign.opening import check_same, open_folder
     from otpilot.pilot.campaign.pilot import Pilot
 
     opened = open_folder(campaign)
@@ -154,8 +156,8 @@ def _executor(opened: "Opened", *, steer_only: bool) -> "tuple[Executor, str]":
 
 
 def _dry_run(opened: "Opened") -> None:
+    from otpilot.pilot.campaign.books import has_ledger, open_ledger
     from otpilot.pilot.campaign.dry_run import describe_plan
-    from otpilot.pilot.campaign.opening import has_ledger, open_ledger
 
     slots = _described(_slots(opened))
     if not has_ledger(opened.paths, opened.settings):

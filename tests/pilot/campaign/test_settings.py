@@ -2,6 +2,7 @@
 
 import dataclasses
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +111,24 @@ def test_a_window_may_have_several_spans_and_the_next_one_counts():
 def test_a_window_that_makes_no_sense_is_refused(text):
     with pytest.raises(ConfigError, match="allowed_hours"):
         DailyWindow.parse(text)
+
+
+def test_names_that_are_spelled_out_for_speed_are_those_that_exist():
+    from otpilot.analysis import view
+    from otpilot.pilot import proposers
+    from otpilot.pilot.campaign import settings
+
+    assert settings.PROPOSERS[0] == proposers.DEFAULT
+    assert set(settings.PROPOSERS) == set(proposers.PROPOSERS)
+    assert settings.EVALUATION_LOSSES == view.EVALUATION_LOSSES
+    assert settings.SUCCESS == view.SUCCESS
+
+
+def test_every_key_is_documented():
+    text = (Path(__file__).parents[3] / "docs" / "pilot.md").read_text()
+    sections = (CampaignSettings, settings_of(LEAST).trial, settings_of(LEAST).budget, settings_of(LEAST).guard)
+    names = [f.name for section in sections for f in dataclasses.fields(section)]
+    assert [name for name in names if f"`{name}`" not in text and f"`[{name}]`" not in text] == []
+    for name in MAY_CHANGE:
+        key = name.rpartition(".")[2]
+        assert f"`{key}` *" in text or f"`[{key}]` *" in text, name

@@ -60,15 +60,14 @@ def test_only_the_incumbents_checkpoints_are_kept(campaign):
         assert all((campaign.paths.run(t.folder_name) / "metrics.jsonl").exists() for t in ledger.trials())
 
 
-def test_two_pilots_on_one_ledger_run_one_campaign(campaign, memory_path):
+def test_two_pilots_on_one_ledger_run_one_campaign(campaign, memory_path, place):
+    """On SQLite and on PostgreSQL; the ledger equals that of a campaign with one pilot."""
     campaign.write(settings(variants=2), noise=0.01)
-    with campaign.ledger():
-        pass
     ends, failures = [], []
 
     def work(name):
         try:
-            with Ledger.open(campaign.root / "ledger.db") as ledger:
+            with Ledger.open(**place) as ledger:
                 ends.append(campaign.pilot(ledger, owner=name, executor=campaign.threads(2)).run())
         except Exception as error:
             failures.append(error)
@@ -82,9 +81,19 @@ def test_two_pilots_on_one_ledger_run_one_campaign(campaign, memory_path):
     assert {end.kind for end in ends} == {"rounds"}
     calm = type(campaign)(memory_path / "calm").write(settings(variants=2), noise=0.01)
     calm.run()
-    with campaign.ledger() as ours, calm.ledger() as theirs:
+    with Ledger.open(**place) as ours, calm.ledger() as theirs:
         assert essence(ours) == essence(theirs)
         assert all(trial.attempts == 1 for trial in ours.trials())
+
+
+def test_reports_that_cannot_be_written_do_not_end_a_campaign(campaign):
+    def full(_campaign, _ended):
+        raise OSError(28, "No space left on device")
+
+    campaign.write(settings(), noise=0.01)
+    told = []
+    assert campaign.run(report=full, tell=told.append).kind == "rounds"
+    assert any("could not be written" in line for line in told)
 
 
 def test_status_says_what_goes_on(campaign):

@@ -2,17 +2,18 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from otpilot.errors import ConfigError
 from otpilot.pilot import supervisor
 from otpilot.pilot.campaign.settings import FILE, CampaignSettings
-from otpilot.pilot.executors.start import read_json
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Steersman:
 
 def steersman(paths: CampaignPaths) -> Steersman | None:
     """Return the process that steers the campaign now, or None; one on another machine is believed."""
-    body = read_json(paths.pilot)
+    body = _read(paths.pilot)
     if body is None:
         return None
     try:
@@ -150,5 +151,14 @@ def ask_to_stop(paths: CampaignPaths, pilot: Steersman) -> None:
 
 def is_asked_to_stop(paths: CampaignPaths, pilot: Steersman) -> bool:
     """Return whether this very pilot was asked to stop."""
-    body = read_json(paths.request)
+    body = _read(paths.request)
     return body is not None and body.get("pilot") == pilot.name
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return a JSON object, or None where it is missing or damaged."""
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return body if isinstance(body, dict) else None

@@ -1,7 +1,5 @@
 """Opens a campaign's folder: settings, base config, ledger; checks that they still are the campaign they were."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,34 +43,6 @@ def open_folder(path: Path) -> Opened:
     return Opened(
         paths=CampaignPaths(root), settings=settings, base=read_base(settings, root), rules=rules, notes=notes
     )
-
-
-def has_ledger(opened_paths: CampaignPaths, settings: CampaignSettings) -> bool:
-    """Whether there may be a ledger to read: the file exists, or it is at a URL."""
-    where = opened_paths.ledger(settings)
-    return isinstance(where, str) or where.is_file()
-
-
-@contextmanager
-def open_ledger(paths: CampaignPaths, settings: CampaignSettings, *, must_exist: bool = False) -> Iterator[Ledger]:
-    """Yield the campaign's ledger, made if need be.
-
-    Raises:
-        ConfigError: If it must exist and does not.
-        LedgerError: If it cannot be used.
-    """
-    if must_exist and not has_ledger(paths, settings):
-        raise ConfigError(
-            f"The campaign in {paths.root} was never started: there is no {paths.ledger(settings)}. "
-            f"Begin it with `otpilot loop start {paths.root}`."
-        )
-    with Ledger.open(paths.ledger(settings)) as ledger:
-        yield ledger
-
-
-def was_started(ledger: Ledger) -> bool:
-    """Whether the ledger holds a campaign."""
-    return bool(ledger.rounds())
 
 
 def check_same(ledger: Ledger, opened: Opened) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from otpilot.config.plain import plain
 from otpilot.errors import RunError
 from otpilot.pilot.campaign.arms import ENDED_WELL
+from otpilot.pilot.campaign.books import SESSION, worked_seconds
 from otpilot.pilot.campaign.folder import CampaignPaths
 from otpilot.pilot.campaign.hopeless import hopeless_of
 from otpilot.pilot.campaign.scoring import score
@@ -25,7 +26,6 @@ from otpilot.pilot.worker import Report, Score, Worker
 from otpilot.runs.paths import RunPaths
 from otpilot.runs.writer import write_json_atomically
 
-SESSION = "session/"
 SESSION_S = 10.0
 """How often a pilot writes down how long it has worked: so much is lost when it is killed."""
 LOOK_S = 5.0
@@ -267,8 +267,7 @@ class Pilot:
             key = f"stop/budget/{plain(self.settings.budget)}"
             self.ledger.decide("stop", ended.reason, evidence={"kind": ended.kind}, key=key)
         self.tell(f"The campaign is over ({ended.kind}): {ended.reason}")
-        if self.report is not None:
-            self.report(self.campaign, ended)
+        self._write_reports(ended)
         return ended
 
     # Telling
@@ -283,8 +282,15 @@ class Pilot:
             incumbent = closed[-1].summary["incumbent"]["hash"]
             past = [t for t in self.ledger.trials(states=OVER) if (t.round or 0) <= self._closed_rounds]
             remove_checkpoints(self.paths, [t for t in past if t.config_hash != incumbent])
-        if self.report is not None:
-            self.report(self.campaign, None)
+        self._write_reports(None)
+
+    def _write_reports(self, ended: Ended | None) -> None:
+        if self.report is None:
+            return
+        try:
+            self.report(self.campaign, ended)
+        except OSError as error:  # a full disk must not end a campaign that can go on without reports
+            self.tell(f"The reports could not be written: {error}.")
 
     def _tell_waiting(self, answer: Waiting | Ended) -> None:
         if isinstance(answer, Waiting) and answer.what and answer.what != self._waits_for:
@@ -299,12 +305,6 @@ class Pilot:
             worth = "" if trial.score is None else f", score {trial.score:.4g}"
             reason = f": {trial.end_reason}" if trial.end_reason else ""
             self.tell(f"{trial.folder_name} {trial.state}{worth}{reason}.")
-
-
-def worked_seconds(ledger: Ledger, *, skip: str = "") -> float:
-    """Return how long pilots have worked on a campaign, all together, by what they wrote down."""
-    found = ledger.everything(SESSION)
-    return sum(float(body["worked"]) for key, body in found.items() if key != skip)
 
 
 def remove_checkpoints(paths: CampaignPaths, trials: Sequence[Trial]) -> int:

@@ -1,17 +1,20 @@
 """How a campaign stands, for people: who steers it, what runs, what is waited for, what was decided last."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
+from otpilot.pilot.campaign.books import worked_seconds
 from otpilot.pilot.campaign.folder import CampaignPaths, Steersman, steersman
-from otpilot.pilot.campaign.pilot import worked_seconds
 from otpilot.pilot.campaign.settings import CampaignSettings
 from otpilot.pilot.ledger import ENDS, Decision, Ledger, Trial
-from otpilot.runs.lines import read_table
+from otpilot.runs.record import MetricRecord
 
 LAST_DECISIONS = 6
+TAIL_BYTES = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,17 +107,26 @@ def _progress(trials: Sequence[Trial]) -> tuple[int, int]:
 
 
 def _running(trial: Trial, paths: CampaignPaths) -> RunningTrial:
-    path = paths.run(trial.folder_name) / "metrics.jsonl"
-    try:
-        columns = read_table(path).columns.values()
-    except OSError:
-        columns = ()  # type: ignore[assignment]  # it has not logged yet
-    step = max((int(column.steps[-1]) for column in columns if len(column.steps)), default=0)
     return RunningTrial(
         name=trial.folder_name,
         kind=trial.kind,
-        step=step,
+        step=last_step(paths.run(trial.folder_name) / "metrics.jsonl"),
         steps=trial.budget,
         since=trial.started,
         owner=trial.owner or "nobody",
     )
+
+
+def last_step(metrics: Path) -> int:
+    """Return the step of the last readable line of a log, 0 where there is none; reads only the log's end."""
+    try:
+        with metrics.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - TAIL_BYTES))
+            lines = file.read().decode("utf-8", errors="replace").splitlines()
+    except OSError:
+        return 0
+    for line in reversed(lines):
+        with contextlib.suppress(ValueError):
+            return MetricRecord.from_line(line).step
+    return 0

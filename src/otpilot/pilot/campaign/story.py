@@ -13,8 +13,8 @@ from otpilot.config.edits import Edit
 from otpilot.pilot.campaign.advice import next_steps
 from otpilot.pilot.campaign.arms import arm_of
 from otpilot.pilot.campaign.base import acceptable_metrics
+from otpilot.pilot.campaign.books import worked_seconds
 from otpilot.pilot.campaign.opening import Opened
-from otpilot.pilot.campaign.pilot import worked_seconds
 from otpilot.pilot.campaign.stages import BASELINE, Campaign, Ended
 from otpilot.pilot.campaign.status import read_status
 from otpilot.pilot.decisions import resolvable
