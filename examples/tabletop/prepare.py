@@ -1,7 +1,6 @@
-"""Makes a campaign's folder on the tabletop simulator: demonstrations of two domains, pairs, base config, campaign.toml.
+"""Makes a campaign's folder on the tabletop simulator: demonstrations, pairs, base config, campaign.toml.
 
-    python examples/tabletop/prepare.py FOLDER
-    otpilot loop start FOLDER
+Run `python examples/tabletop/prepare.py FOLDER`, then `otpilot loop start FOLDER`.
 """
 
 import argparse

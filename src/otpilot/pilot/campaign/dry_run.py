@@ -46,6 +46,8 @@ def _next_round(opened: Opened, ledger: Ledger) -> list[str]:
     plan = plan_round(situation, opened.settings, opened.rules, limit=opened.settings.variants)
     number = 1 + max(round.number for round in ledger.rounds())
     lines = [f"Next: round {number}, from {', '.join(p['name'] for p in plan['parents'])}."]
+    if number > opened.settings.rounds:
+        lines.append(f"  All {opened.settings.rounds} rounds are done: it would be tried only with rounds raised.")
     for item in plan["variants"]:
         changes = "; ".join(f"{c['path']} {c['old']} -> {c['new']}" for c in item["changes"])
         lines += [
