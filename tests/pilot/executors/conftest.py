@@ -20,6 +20,7 @@ from tests.pilot.conftest import wait_for
 SCRIPT = Path(__file__).with_name("fake_trainer.py")
 TRAINER = (sys.executable, "-S", "-E", str(SCRIPT))
 MARK = "OTPILOT_TEST"
+CLUSTERS = ("ray", "slurm")
 
 
 def processes_with(value: str) -> list[int]:
@@ -61,6 +62,8 @@ class Bench:
             made = InProcessExecutor(work, slots=slots)
         elif self.kind == "ray":
             made = ray_executor(self, slots=slots, **options)
+        elif self.kind == "slurm":
+            made = job_executor(self, slots=slots, **options)
         else:
             options = {"command": TRAINER, "grace_s": 0.3, "environment": {MARK: self.mark}, **options}
             made = LocalExecutor(slots=Slots(limit=slots, threads=1), **options)
@@ -68,6 +71,7 @@ class Bench:
         return made
 
     def end(self, executor, handle, timeout_s=20.0):
+        timeout_s = max(timeout_s, 120.0 if self.kind in CLUSTERS else 0.0)
         return wait_for(lambda: executor.poll(handle), timeout_s)
 
     def run(self, executor, spec):
@@ -115,6 +119,14 @@ def ray_executor(bench: Bench, **options) -> Executor:
 
     options = {"command": TRAINER, "grace_s": 0.3, "environment": {MARK: bench.mark}, "gpus": 0, "cpus": 0, **options}
     return RayExecutor(address="auto", **options)
+
+
+def job_executor(bench: Bench, **options) -> Executor:
+    """Return an executor of submitit's jobs that are processes of this machine."""
+    from otpilot.pilot.executors.slurm import SlurmExecutor
+
+    options = {"command": TRAINER, "grace_s": 0.3, "environment": {MARK: bench.mark}, **options}
+    return SlurmExecutor(logs=bench.root / "jobs", cluster="local", **options)
 
 
 def start_cluster(**head):

@@ -10,7 +10,12 @@ from otpilot.pilot.paths import TrialPaths
 from otpilot.runs.reader import read_metrics, read_outcome
 from tests.pilot.conftest import wait_for
 
-KINDS = ("in-process", "local", pytest.param("ray", marks=pytest.mark.slow))
+KINDS = (
+    "in-process",
+    "local",
+    pytest.param("ray", marks=pytest.mark.slow),
+    pytest.param("slurm", marks=pytest.mark.slow),
+)
 
 
 @pytest.fixture(params=KINDS)
@@ -18,6 +23,8 @@ def any_bench(request, bench):
     bench.kind = request.param
     if bench.kind == "ray":
         request.getfixturevalue("ray_node")
+    if bench.kind == "slurm":
+        pytest.importorskip("submitit", reason="submitit is not installed (otpilot[slurm])")
     return bench
 
 

@@ -21,7 +21,7 @@ ray = pytest.importorskip("ray", reason="Ray is not installed (otpilot[ray])")
 TRIALS, BUDGET = 12, 6
 EITHER = (sys.executable, str(Path(__file__).with_name("either_trainer.py")))
 REAL = (4, 9)
-"""Of the twelve these are two steps of `otpilot train`; the others are the fake trainer, which shows a lost node better."""
+"""These are two steps of `otpilot train`; the others are the fake trainer, which shows a lost node better."""
 
 
 @pytest.mark.slow

@@ -20,6 +20,9 @@ PACKAGES = ("otpilot", "lerobot", "torch")
 PATIENCE_S = 600.0
 """A worker waits longer than a pilot for a database that is away: its trials run on meanwhile."""
 
+IDLE_S = 5.0
+"""How often a worker without a trial asks for one: with many idle workers this is most of the ledger's load."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
@@ -124,7 +127,7 @@ class Hand(Pilot):
                 if over is not None:
                     return over
                 look_at = self.clocks.seconds() + 5.0
-            self.clocks.sleep(self.poll_s)
+            self.clocks.sleep(self.poll_s if done.running else max(self.poll_s, IDLE_S))
 
     def spec_of(self, trial: Trial) -> TrialSpec:
         """Return what to run for a trial; what lies on another machine is not gone on from."""
