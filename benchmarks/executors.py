@@ -3,9 +3,9 @@
     python benchmarks/executors.py                # two minutes or so; Ray and submitit where they are installed
 
 The same small process (a Python that writes one row and an outcome), one after another, in turns: by hand with
-subprocess, as a thread, under the local executor, under a worker with ledger and guard (what `otpilot loop worker` does),
-on a Ray cluster of this machine, and as a job of submitit's local executor (Slurm itself adds its queue). As a real trial
-takes minutes, the milliseconds added count more than the ratio.
+subprocess, as a thread, under the local executor, under a worker with ledger and guard (what `otpilot loop worker`
+does), on a Ray cluster of this machine, and as a job of submitit's local executor (Slurm itself adds its queue). As a
+real trial takes minutes, the milliseconds added count more than the ratio.
 """
 
 import importlib.util

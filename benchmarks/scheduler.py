@@ -4,8 +4,8 @@
     python benchmarks/scheduler.py postgresql://USER@HOST/DATABASE      # in a schema that is dropped afterwards
 
 Measured, in this run, on this machine, by the real ledger code with 2,000 trials in it: claim, start, heartbeat of
-eight leases, finish, reading a config, asking in vain, looking for lost leases in vain, reading all trials (what a pilot
-does every 5 s).
+eight leases, finish, reading a config, asking in vain, looking for lost leases in vain, reading all trials (what a
+pilot does every 5 s).
 
 Simulated: boxes of eight GPUs with a worker each (`otpilot loop worker`), as the loop in pilot/worker.py is written: a
 look at its trials once a second (every 5 s where none runs), heartbeats and a look for lost trials every 15 s, claims

@@ -16,6 +16,7 @@ from otpilot.pilot.executors.in_process import InProcessExecutor
 from otpilot.pilot.executors.local import LocalExecutor
 from otpilot.pilot.slots import Slots
 from tests.pilot.conftest import wait_for
+from tests.pilot.executors.ledger_backed import LedgerBackedExecutor
 
 SCRIPT = Path(__file__).with_name("fake_trainer.py")
 TRAINER = (sys.executable, "-S", "-E", str(SCRIPT))
@@ -67,6 +68,8 @@ class Bench:
         else:
             options = {"command": TRAINER, "grace_s": 0.3, "environment": {MARK: self.mark}, **options}
             made = LocalExecutor(slots=Slots(limit=slots, threads=1), **options)
+        if self.kind == "worker":
+            made = LedgerBackedExecutor(made, self.root / "ledger.db")
         self.made.append(made)
         return made
 

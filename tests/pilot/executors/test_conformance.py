@@ -13,6 +13,7 @@ from tests.pilot.conftest import wait_for
 KINDS = (
     "in-process",
     "local",
+    "worker",  # the local executor, driven through a ledger
     pytest.param("ray", marks=pytest.mark.slow),
     pytest.param("slurm", marks=pytest.mark.slow),
 )
