@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -125,11 +127,19 @@ def ray_executor(bench: Bench, **options) -> Executor:
 
 
 def job_executor(bench: Bench, **options) -> Executor:
-    """Return an executor of submitit's jobs that are processes of this machine."""
+    """Return an executor of Slurm's jobs where there is a Slurm, else of submitit's jobs on this machine."""
     from otpilot.pilot.executors.slurm import SlurmExecutor
 
     options = {"command": TRAINER, "grace_s": 0.3, "environment": {MARK: bench.mark}, **options}
-    return SlurmExecutor(logs=bench.root / "jobs", cluster="local", **options)
+    return SlurmExecutor(logs=bench.root / "jobs", cluster="slurm" if has_slurm() else "local", **options)
+
+
+def has_slurm() -> bool:
+    """Return whether a Slurm answers here, with an idle or busy node."""
+    if shutil.which("sinfo") is None:
+        return False
+    answer = subprocess.run(["sinfo", "--noheader", "--format=%t"], capture_output=True, text=True, check=False)
+    return any(state in answer.stdout for state in ("idle", "mix", "alloc"))
 
 
 def start_cluster(**head):

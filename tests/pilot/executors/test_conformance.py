@@ -9,6 +9,7 @@ from otpilot.pilot.executors.base import TrialSpec
 from otpilot.pilot.paths import TrialPaths
 from otpilot.runs.reader import read_metrics, read_outcome
 from tests.pilot.conftest import wait_for
+from tests.pilot.executors.conftest import CLUSTERS
 
 KINDS = (
     "in-process",
@@ -92,10 +93,10 @@ def test_cancelling_what_has_ended_changes_nothing(any_bench):
 
 
 def test_suspended_goes_on_from_its_last_checkpoint(any_bench):
-    spec = any_bench.spec(steps=6, pause=0.05, save_every=2)
+    spec = any_bench.spec(steps=6, pause=0.6 if any_bench.kind in CLUSTERS else 0.05, save_every=2)
     with any_bench.executor() as executor:
         handle = executor.submit(spec)
-        wait_for((spec.run / "checkpoints" / "000002").exists)
+        wait_for((spec.run / "checkpoints" / "000002").exists, 60)
         executor.suspend(handle)
         ended = any_bench.end(executor, handle)
         assert ended.suspended

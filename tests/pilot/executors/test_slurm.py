@@ -21,7 +21,8 @@ def jobs(bench):
     return bench
 
 
-def test_without_slurm_it_is_told(tmp_path):
+def test_without_slurm_it_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ExecutorError, match="Slurm cannot be used from here: "):
         SlurmExecutor(logs=tmp_path / "logs", parameters={"partition": "gpu"})
 

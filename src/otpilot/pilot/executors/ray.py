@@ -25,15 +25,17 @@ from otpilot.pilot.states import EndState
 
 # How much longer than its grace a trial may take to end before its actor is killed.
 MARGIN_S = 2 * LOCK_WAIT_S
+# How long an actor keeps its GPUs for our next trial. Another actor costs a Python process, seconds on a busy node.
+KEEP_S = 10.0
 # Ray would kill the supervisor with the actor, before it has ended what the trial started.
 ACTOR_ENVIRONMENT = {"RAY_kill_child_processes_on_worker_exit": "0"}
 
 
 class _Node:
-    """The actor: one trial. `run` blocks in one thread while `end` is called in another."""
+    """The actor: one trial at a time. `run` blocks in one thread while `end` is called in another."""
 
     def __init__(self) -> None:
-        self._wish: Wish | None = None
+        self._wishes: dict[str, Wish] = {}
 
     def run(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Run the trial to its end."""
@@ -41,12 +43,11 @@ class _Node:
 
         gpus = ray.get_gpu_ids()
         device = f"{os.uname().nodename} GPU {','.join(map(str, gpus))}" if gpus else None
-        return run_order(order, wish=lambda: self._wish, device=device)
+        return run_order(order, wish=lambda: self._wishes.get(order["token"]), device=device)
 
-    def end(self, state: EndState | None, reason: str) -> None:
-        """Note that the pilot wants the trial to end; the first word stays."""
-        if self._wish is None:
-            self._wish = Wish(state=state, reason=reason)
+    def end(self, token: str, state: EndState | None, reason: str) -> None:
+        """Note that the pilot wants the trial of this order to end; the first word stays."""
+        self._wishes.setdefault(token, Wish(state=state, reason=reason))
 
 
 @dataclass(kw_only=True)
@@ -133,6 +134,7 @@ class RayExecutor(Executor):
         self._command, self._grace_s, self._environment = command, grace_s, dict(environment or {})
         self._cwd = str(cwd or Path.cwd()) if not storage else (str(cwd) if cwd else None)
         self._running: dict[str, _Running] = {}
+        self._kept: list[tuple[float, Any]] = []
         self._closed = False
         named = {name: amount for name, amount in self._need.items() if name not in ("CPU", "GPU")}
         self._actor = self._ray.remote(_Node).options(
@@ -153,10 +155,11 @@ class RayExecutor(Executor):
 
     def has_room(self) -> bool:
         """Return whether a new trial could start now: a slot is free, and nothing of ours waits for the cluster."""
+        self._let_go()
         active = [running for running in self._running.values() if running.ended is None]
         if len(active) >= self.slots:
             return False
-        if self._limit is not None:
+        if self._limit is not None or self._kept:
             return True
         waiting = sum(self._waits(running) for running in active)
         free = self._ray.available_resources()
@@ -228,6 +231,7 @@ class RayExecutor(Executor):
             time.sleep(0.01)
         for running in active:
             self._kill(running)
+        self._let_go(older_than_s=0.0)
         self._leave()
 
     def _find(self, handle: Handle) -> _Running:
@@ -255,8 +259,11 @@ class RayExecutor(Executor):
         )
 
     def _launch(self, running: _Running) -> None:
-        running.actor = self._actor.remote()
-        running.ready = running.actor.__ray_ready__.remote()
+        if self._kept:
+            running.actor, running.ready = self._kept.pop()[1], None
+        else:
+            running.actor = self._actor.remote()
+            running.ready = running.actor.__ray_ready__.remote()
         running.answer = running.actor.run.remote(running.order)
 
     def _waits(self, running: _Running) -> bool:
@@ -272,8 +279,8 @@ class RayExecutor(Executor):
         running.wish, running.wished_at = wish, time.monotonic()
         if self._waits(running):  # it never began: there is nobody to ask
             self._kill(running)
-        else:
-            running.actor.end.remote(wish.state, wish.reason)
+        elif running.actor is not None:
+            running.actor.end.remote(running.handle.token, wish.state, wish.reason)
 
     def _look(self, running: _Running) -> Ended | None:
         if not self._ray.wait([running.answer], timeout=0)[0]:
@@ -290,10 +297,13 @@ class RayExecutor(Executor):
             if lost is None:
                 return None
             ended = lost
-        if running.fetch is not None and not running.fetch.finish():
-            return None
-        self._kill(running)
-        return ended if running.fetch is None else running.fetch.judged(ended)
+        if running.actor is not None:
+            self._kept.append((time.monotonic(), running.actor))
+            running.actor = None
+        self._let_go()
+        if running.fetch is None:
+            return ended
+        return running.fetch.judged(ended) if running.fetch.finish() else None
 
     def _was_lost(self, running: _Running, error: Exception) -> Ended | None:
         """Return the end of a trial whose node or worker is gone, or None: it was started elsewhere."""
@@ -311,10 +321,19 @@ class RayExecutor(Executor):
         return None
 
     def _kill(self, running: _Running) -> None:
-        """Give the actor's GPUs back; whatever ran in it is ended by the supervisor."""
+        """End the actor; whatever ran in it is ended by the supervisor."""
         if running.actor is not None:
-            with contextlib.suppress(self._ray.exceptions.RayError, ValueError):
-                self._ray.kill(running.actor, no_restart=True)
+            self._end_actor(running.actor)
+            running.actor = None
+
+    def _let_go(self, older_than_s: float = KEEP_S) -> None:
+        """Give back the GPUs of actors that had no trial for a while."""
+        while self._kept and time.monotonic() - self._kept[0][0] >= older_than_s:
+            self._end_actor(self._kept.pop(0)[1])
+
+    def _end_actor(self, actor: Any) -> None:
+        with contextlib.suppress(self._ray.exceptions.RayError, ValueError):
+            self._ray.kill(actor, no_restart=True)
 
     def _leave(self) -> None:
         if self._ours:

@@ -6,6 +6,7 @@ again by submitit and goes on from its last checkpoint.
 
 import contextlib
 import os
+import subprocess
 import time
 import uuid
 from collections.abc import Mapping
@@ -26,6 +27,9 @@ MARGIN_S = 2 * LOCK_WAIT_S
 CLUSTERS = ("slurm", "local")
 # How often a node looks for the pilot's wish: a file on a shared file system.
 LOOK_S = 1.0
+# How often Slurm is asked which jobs it has. submitit asks sacct, which many clusters do not keep: a job that is in no
+# queue twice in a row, and left no result, is lost.
+QUEUE_S = 15.0
 
 
 class NodeJob:
@@ -72,6 +76,7 @@ class _Running:
     handle: Handle
     job: Any = None
     lost: int = 0
+    missed: int = 0
     wish: Wish | None = None
     wished_at: float = 0.0
     ended: Ended | None = None
@@ -122,6 +127,8 @@ class SlurmExecutor(Executor):
         self._threads, self._retries, self._command = threads, retries, command
         self._grace_s, self._environment = grace_s, dict(environment or {})
         self._cwd = str(cwd or Path.cwd())
+        self._has_queue = cluster == "slurm"
+        self._asked_at = 0.0
         self._running: dict[str, _Running] = {}
         self._closed = False
 
@@ -230,12 +237,30 @@ class SlurmExecutor(Executor):
         late = running.wish is not None and time.monotonic() - running.wished_at > self._grace_s + MARGIN_S
         if late:
             self._end_job(running)
-        if not running.job.done(force_check=late):
+        self._ask_queue()
+        if not running.job.done(force_check=late) and running.missed < 2:
             return None
         try:
+            if not running.job.paths.result_pickle.exists():
+                raise ExecutorError(f"job {running.job.job_id} is gone and left no result")
             return Ended(**running.job.result())
         except Exception as error:  # no result: the job was killed, or its node is gone
             return self._was_lost(running, error)
+
+    def _ask_queue(self) -> None:
+        """Count for each job how often in a row Slurm did not know it."""
+        if not self._has_queue or time.monotonic() - self._asked_at < QUEUE_S:
+            return
+        self._asked_at = time.monotonic()
+        command = ["squeue", "--noheader", "--me", "--format=%A"]
+        try:
+            told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        except (OSError, subprocess.SubprocessError):  # Slurm is away: nothing is known
+            return
+        queued = set(told.stdout.split())
+        for running in self._running.values():
+            if running.ended is None:
+                running.missed = 0 if str(running.job.job_id) in queued else running.missed + 1
 
     def _was_lost(self, running: _Running, error: Exception) -> Ended | None:
         """Return the end of a trial whose job left no result, or None: it was submitted again."""
@@ -247,7 +272,7 @@ class SlurmExecutor(Executor):
         running.lost += 1
         if running.lost <= self._retries:
             try:
-                running.job = self._launch(running.spec, running.handle.token)
+                running.job, running.missed = self._launch(running.spec, running.handle.token), 0
             except Exception as refused:  # Slurm is away, or takes no more jobs
                 error = refused
             else:
