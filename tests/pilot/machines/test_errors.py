@@ -116,7 +116,8 @@ def test_other_versions_than_the_pilots_are_told(tmp_path, monkeypatch):
     assert {p.suffix for p in tmp_path.iterdir()} <= {".toml", ".db", ".db-wal", ".db-shm"}
 
 
-def test_wrong_words_are_told(tmp_path):
+def test_wrong_words_are_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")  # this machine may have a Slurm
     with Ledger.open(tmp_path / "ledger.db") as ledger:
         begun(ledger)
     (tmp_path / "campaign.toml").write_text('base = "base.json"\n')
