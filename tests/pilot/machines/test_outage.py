@@ -1,9 +1,12 @@
 """Leases after a database was away: owners could not beat, so none of them counts as lost at once."""
 
+import psycopg
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from otpilot.errors import LedgerError
 from otpilot.pilot.ledger import Ledger
+from otpilot.pilot.ledger.database import _passes
 from tests.pilot.conftest import new_trial, wait_for
 from tests.pilot.machines.test_errors import tables
 
@@ -35,3 +38,24 @@ def test_opening_what_must_exist_makes_nothing(database, tmp_path):
         Ledger.open(tmp_path / "ledger.db", must_exist=True)
     Ledger.open(database).close()
     Ledger.open(database, must_exist=True).close()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "the database system is starting up",
+        "the database system is not yet accepting connections",
+        "the database system is in recovery mode",
+        "the database system is shutting down",
+        "Connection refused",
+    ],
+)
+def test_what_a_restarting_server_says_is_waited_out_but_not_while_opening(words):
+    error = OperationalError("SELECT 1", {}, psycopg.OperationalError(f"connection failed: FATAL: {words}"))
+    assert _passes(error, away=True)
+    assert not _passes(error, away=False)
+
+
+def test_a_refusal_is_not_waited_out():
+    error = OperationalError("SELECT 1", {}, psycopg.OperationalError('FATAL: role "me" does not exist'))
+    assert not _passes(error, away=True)

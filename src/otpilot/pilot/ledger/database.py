@@ -22,6 +22,12 @@ DIALECTS = ("sqlite", "postgresql")
 # deadlock, and a unique key that another writer took in between (asked again, we find its row).
 PASSING = ("08", "57P", "40001", "40P01", "53300", "23505")
 
+# What a server that restarts, or recovers from a crash, says to whoever connects; such errors carry no SQLSTATE.
+AWAY = (
+    "refused", "server closed", "starting up", "shutting down", "not yet accepting", "recovery mode", "terminating",
+    "timeout", "no such file",
+)  # fmt: skip
+
 
 class Database:
     """A connection pool to one ledger. Every method may be called from several threads."""
@@ -226,7 +232,7 @@ def _passes(error: DBAPIError, *, away: bool) -> bool:
         words = (
             "locked",
             "busy",
-            *(("refused", "server closed", "starting up", "timeout", "no such file") if away else ()),
+            *(AWAY if away else ()),
         )
         return any(word in message for word in words)
     return False
