@@ -17,7 +17,7 @@ from otpilot.errors import OtpilotError
 HERE = Path(__file__).parent
 CELLS = ("target_id=target:left", "target_ood=target:right")
 HORIZON = 2400
-EPISODES_PER_CELL = 25
+EPISODES_PER_CELL = 10
 
 
 def base_config() -> dict[str, Any]:
