@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,3 +112,11 @@ def load(tmp_path, world):
         return load_config([f"--config_path={path}", f"--output_dir={tmp_path / name}"]).config
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate():
+    """Forget accelerate's process-wide state, which fixes one precision per process, behind every test that set it."""
+    yield
+    if "accelerate.state" in sys.modules:
+        sys.modules["accelerate.state"].AcceleratorState._reset_state(reset_partial_state=True)

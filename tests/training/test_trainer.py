@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from lerobot.datasets.factory import resolve_delta_timestamps
 from lerobot.optim.factory import make_optimizer_and_scheduler
 from lerobot.policies.factory import make_policy, make_pre_post_processors
@@ -242,15 +241,7 @@ def test_an_unusable_wandb_does_not_stop_training(load, monkeypatch):
     assert train(config).status == "finished"
 
 
-@pytest.fixture
-def fresh_accelerate():
-    """Forget accelerate's process-wide state, which fixes one precision per process."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
-def test_mixed_precision_trains_with_the_solve_in_full(load, fresh_accelerate):
+def test_mixed_precision_trains_with_the_solve_in_full(load):
     config = load(steps=2, **{"policy.use_amp": True, "ot.health.check_every_n_steps": 1})
     assert train(config).status == "finished"
     values = lines(config.output_dir)[-1][1]

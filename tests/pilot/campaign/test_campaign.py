@@ -1,5 +1,6 @@
 """Whole campaigns on fake trials: what is accepted, on what ground, what ends them, and what cannot disturb them."""
 
+import itertools
 import json
 from datetime import datetime, timedelta
 
@@ -237,8 +238,9 @@ def test_what_makes_it_another_campaign_may_not_change(campaign):
 
 def test_asked_to_stop_it_suspends_and_goes_on_to_the_same_end(campaign, memory_path):
     campaign.write(settings(), noise=0.01, pause=0.002)
-    calls = iter(range(10_000))
-    while campaign.run(stop=lambda: next(calls) % 7 == 6, executor=campaign.threads(2)) is None:
+    calls = itertools.count()
+    stops = {7 * 2**n for n in range(30)}  # further and further apart, so that it ends on a slow machine, too
+    while campaign.run(stop=lambda: next(calls) in stops, executor=campaign.threads(2)) is None:
         pass
     assert next(calls) > 14, "it was stopped less than twice"
     with campaign.ledger() as ledger:

@@ -49,6 +49,9 @@ def _opened(path: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError:
         database.close()
         database = sqlite3.connect(f"{place}&immutable=1", uri=True)
+    except sqlite3.Error:
+        database.close()
+        raise
     return database
 
 
