@@ -28,7 +28,7 @@ CAMERA = "observation.images.top"
 NAMES = [cell.partition("=")[0] for cell in CELLS]
 CHARTS = (
     ("loss", "Training loss (behaviour cloning plus weighted transport).", True),
-    ("bc_loss", "Behaviour-cloning loss: L1 of the normalised actions.", True),
+    ("bc_loss", "Behaviour-cloning loss, on normalised actions.", True),
     (
         "ot_pi_sum",
         "Transported mass: 1 means that everything found a partner; under 1e-3 the transport is dead.",
@@ -40,14 +40,19 @@ CHARTS = (
 )
 
 
-def summarise(paths: DemoPaths, methods: Sequence[str], *, steps: int, seed: int, took: str) -> Report:
+NAMES_OF_POLICIES = {"act": "ACT", "diffusion": "Diffusion"}
+
+
+def summarise(
+    paths: DemoPaths, methods: Sequence[str], *, steps: int, seed: int, took: str, policy: str = "act"
+) -> Report:
     """Return the report of a finished demo."""
     logs = {method: read_metrics(RunPaths(paths.run(method)).metrics) for method in methods}
     results = tuple(
         MethodResult(name=method, about=METHODS[method], success=_success(logs[method])) for method in methods
     )
     facts = (
-        ("Task", "put the block on the goal; one 64 px camera; ACT from scratch"),
+        ("Task", f"put the block on the goal; one 64 px camera; {NAMES_OF_POLICIES[policy]} from scratch"),
         ("Source", f"{SOURCE_EPISODES} demonstrations over the whole table"),
         ("Target", f"{TARGET_EPISODES} demonstrations on the left half (ID); the right half (OOD) is never shown"),
         ("Training", f"{steps} steps of 16 rows, seed {seed}, the same schedule for every method"),
