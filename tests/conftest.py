@@ -120,3 +120,11 @@ def fresh_accelerate():
     yield
     if "accelerate.state" in sys.modules:
         sys.modules["accelerate.state"].AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def fresh_wandb():
+    """W&B's client reads the environment once in a process: what another test set must not count here."""
+    yield
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].teardown()

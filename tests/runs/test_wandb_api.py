@@ -7,11 +7,14 @@ from base64 import b64encode
 
 import numpy as np
 import pytest
+import wandb
 
 from otpilot.errors import RunError
 from otpilot.runs.sources import wandb_api
 from otpilot.runs.sources.spelling import parse_source
 from tests.runs.wandb_server import RemoteRun, serving
+
+pytestmark = pytest.mark.usefixtures("fresh_wandb")
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 SENT = b64encode(f"api:{KEY}".encode()).decode()
@@ -148,7 +151,7 @@ def test_whatever_fails_the_cache_serves_and_says_so(server, monkeypatch, tmp_pa
     read()
     faults = {
         "network": lambda: monkeypatch.setattr("wandb.Api", refuse),
-        "no key": lambda: (monkeypatch.delenv("WANDB_API_KEY"), monkeypatch.setenv("NETRC", str(tmp_path / "none"))),
+        "no key": lambda: forget_the_key(monkeypatch, tmp_path),
         "key refused": lambda: setattr(server, "refuse_key", True),
         "history": lambda: (setattr(server, "fail_history", True), setattr(server.runs[0], "heartbeat", "2026-01-01")),
     }
@@ -160,6 +163,12 @@ def test_whatever_fails_the_cache_serves_and_says_so(server, monkeypatch, tmp_pa
         assert len(problems) == 1
         assert "3 runs are from the cache" in problems[0]
         assert list(read("wandb:e/p?group=g")[0]) == ["abc"]  # the query counts offline, too
+
+
+def forget_the_key(monkeypatch, tmp_path):
+    monkeypatch.delenv("WANDB_API_KEY")
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    wandb.teardown()  # its settings hold the key that the environment had before
 
 
 def refuse(**options):
@@ -175,8 +184,7 @@ def test_without_network_and_cache_the_error_says_what_to_do(monkeypatch):
 
 
 def test_without_a_key_nobody_is_asked_for_one(monkeypatch, tmp_path):
-    monkeypatch.delenv("WANDB_API_KEY")
-    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    forget_the_key(monkeypatch, tmp_path)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     with pytest.raises(RunError, match="No API key"):

@@ -9,6 +9,9 @@ from PIL import Image
 from otpilot.runs.sources.wandb_offline import read_wandb_file
 from otpilot.training import wandb_session
 from otpilot.training.tracker import Tracker
+from tests.pilot.conftest import wait_for
+
+pytestmark = pytest.mark.usefixtures("fresh_wandb")
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
@@ -125,7 +128,8 @@ def test_the_whole_log_is_in_the_offline_file(load, tmp_path, monkeypatch, serve
     tracker.images({"plan": picture}, step=2)
     tracker.finish(timeout_s=300)
     (file,) = config.output_dir.glob(f"wandb/offline-run-*/run-{config.wandb.run_id}.wandb")
-    run = read_wandb_file(file)
+    # offline, the client comes back before its service has written the last of it
+    run = wait_for(lambda: (read := read_wandb_file(file)).state == "finished" and read)
     assert run.group == f"policy:act-seed:7-dataset:{config.dataset.repo_id}"
     assert run.config["ot"]["lambda_ot"] == 0.01
     assert run.curves["train/loss"].values.tolist() == [0.5]

@@ -302,7 +302,8 @@ def test_a_real_disk_that_is_full_is_named_and_the_others_go_on(bench):
 
 def test_the_marks_of_this_test_are_seen():
     with subprocess.Popen(["sleep", "600"], env={**os.environ, MARK: "here"}) as process:
-        assert processes_with("here") == [process.pid]
+        # a process has no environment for a moment after its exec
+        assert wait_for(lambda: processes_with("here")) == [process.pid]
         process.kill()
 
 
