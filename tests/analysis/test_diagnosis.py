@@ -279,6 +279,14 @@ def test_two_points_say_only_that_they_are_two(case):
     assert tags <= SHORT | {"underfitting_after_optimiser_change"}
 
 
+def test_a_run_too_short_to_say_does_not_converge():
+    rows = 40  # enough of them, but they end early, where a loss always falls
+    curves = {"train/loss": line(1.0, 0.2, rows), "sim/success_target": line(0.0, 0.8, rows)}
+    short = each_curve(history(curves), lambda one: Curve(name=one.name, steps=np.arange(rows), values=one.values))
+    assert "converging" in {finding.tag for finding in diagnose(history(curves))}
+    assert {"too_short"} <= {finding.tag for finding in diagnose(short)} <= SHORT
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0, 1e308, -1e308, 5e-324, np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("n", [0, 1, 2, 40, 400])
 def test_constant_curves_break_nothing(value, n):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from otpilot.analysis.findings import Finding
+from otpilot.analysis.rules_training import too_short
 from otpilot.analysis.statistics import median
 from otpilot.analysis.view import EVALUATION_LOSSES, RunView, Window
 
@@ -23,7 +24,7 @@ def evaluation_improving(view: RunView) -> Finding | None:
     """Say that the evaluation still gets better: `converging` on its metric, a reason not to act on the mass alone."""
     name = view.evaluation_metric
     window = None if name is None else view.window(name)
-    if window is None or view.evaluation != "improving":
+    if window is None or view.evaluation != "improving" or view.once(too_short) is not None:
         return None
     before, now = view.evaluation_levels
     return Finding(

@@ -44,7 +44,7 @@ def converging(view: RunView) -> Finding | None:
     limits = view.limits
     name = view.first_of(TRAINING_LOSSES, at_least=int(limits.min_points))
     whole = None if name is None else view.window(name)
-    if name is None or whole is None or view.once(diverged) is not None:
+    if name is None or whole is None or view.once(diverged) is not None or view.once(too_short) is not None:
         return None
     early = whole.between(-1, limits.converging_steps)
     if len(early) < limits.min_points:
