@@ -7,8 +7,8 @@ from pathlib import Path
 
 from benchmarks.transfer.cells import Cell
 from benchmarks.transfer.grids import GRIDS, get_grid
+from benchmarks.transfer.lanes import describe, open_cells, run_cells
 from benchmarks.transfer.methods import AXES, METHODS
-from benchmarks.transfer.queue import describe, open_cells, run_cells
 from benchmarks.transfer.results import FINISHED, RESULTS, ROOT
 from benchmarks.transfer.suite import Data
 from benchmarks.transfer.suites import SUITES, get_suite

@@ -35,7 +35,7 @@ class Record:
     """One training. `success` holds (successes, episodes) by cell; `wall_s` is what its last process took.
 
     `resumed_at` is the step at which that process took over, None where it trained all of them. `figures` hold the
-    last mass, gradient share, share of the plan on the drawn pairs, weight, and cloning loss, where the method has them.
+    last mass, gradient share, share of the plan on the drawn pairs, weight, and cloning loss, where there are any.
     """
 
     cell: str
