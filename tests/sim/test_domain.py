@@ -73,8 +73,8 @@ def test_a_token_ends_the_state_and_says_which_domain_it_is():
     for name, value in (("source", 0.0), ("target", 1.0), ("target_far", 1.0)):
         marked = get_domain(f"{name}+token")
         world = reset_world(marked, get_region("full"), seed=0, episodes=range(2))
-        seen = observe(world, marked, cameras=("top",), image_size=16)
-        plain = observe(world, get_domain(name), cameras=("top",), image_size=16)
+        seen = observe(world, marked, cameras=("top",), image_size=32)
+        plain = observe(world, get_domain(name), cameras=("top",), image_size=32)
         np.testing.assert_array_equal(seen["observation.state"][:, :3], plain["observation.state"])
         assert seen["observation.state"][:, 3].tolist() == [value, value]
         np.testing.assert_array_equal(seen["observation.images.top"], plain["observation.images.top"])
