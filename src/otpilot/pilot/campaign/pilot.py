@@ -137,6 +137,8 @@ class Pilot:
                 return None
             spent = self._spent()
             if spent is not None:
+                key = f"stop/budget/{plain(self.settings.budget)}"
+                self.ledger.decide("stop", spent.reason, evidence={"kind": spent.kind}, key=key)
                 return self._over(spent)
             opens = self.settings.window.opens(self.clocks.local())
             self._tick(working=opens is None)
@@ -269,9 +271,6 @@ class Pilot:
         self._suspend(ended.reason)
         self._tick(working=True, now=True)
         self._wait_for_workers()
-        if ended.kind == "budget":
-            key = f"stop/budget/{plain(self.settings.budget)}"
-            self.ledger.decide("stop", ended.reason, evidence={"kind": ended.kind}, key=key)
         self.tell(f"The campaign is over ({ended.kind}): {ended.reason}")
         self._write_reports(ended)
         return ended
