@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.transfer.suite import Data, Suite
 from numpy.typing import NDArray
 
+from benchmarks.transfer.suite import Data, Suite
 from otpilot.demo.settings import (
     DEFAULT_STEPS,
     EMA_DECAY,
