@@ -1,5 +1,6 @@
 """How Meta-World's scene looks in each domain, and where the button may stand. Needs MuJoCo only inside functions."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,6 +65,12 @@ TARGET = Look(
 LOOKS: Mapping[str, Look] = {look.name: look for look in (SOURCE, TARGET)}
 REGIONS: Mapping[str, tuple[float, float]] = {"full": (-0.1, 0.1), "left": (-0.1, -0.01), "right": (0.01, 0.1)}
 """Range of the button's x; Meta-World's own is `full`."""
+
+
+def draw_without_screen() -> None:
+    """Choose how MuJoCo and Mesa draw, unless the user has; call it before MuJoCo is imported."""
+    os.environ.setdefault("MUJOCO_GL", "egl")  # osmesa works, too
+    os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa draws on the CPU: threads only hinder 64 x 64 pixels
 
 
 def get_look(name: str) -> Look:

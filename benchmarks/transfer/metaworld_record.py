@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.transfer.metaworld_look import TASK
+from benchmarks.transfer.metaworld_look import TASK, draw_without_screen
 from benchmarks.transfer.metaworld_place import ACTION_DIMS, FPS, IMAGE_SIZE, MAX_STEPS, STATE_DIMS, Place
 from otpilot.errors import DatasetError, OtpilotError
 
@@ -38,7 +38,7 @@ def demonstrations(
     Raises:
         OtpilotError: If the expert fails, which means that the noise is too large.
     """
-    os.environ.setdefault("MUJOCO_GL", "egl")
+    draw_without_screen()
     from benchmarks.transfer.metaworld_env import DomainMetaworldEnv
 
     env = DomainMetaworldEnv(place, image_size=image_size)

@@ -1,19 +1,17 @@
 """The simulator itself; skipped where Meta-World (dependency group `metaworld`) or a GL library is missing."""
 
-import os
 import warnings
 
 import numpy as np
 import pytest
 
 from benchmarks.transfer.metaworld_config import MetaworldTransferConfig
+from benchmarks.transfer.metaworld_look import draw_without_screen
 from benchmarks.transfer.metaworld_place import Place
-
-os.environ.setdefault("MUJOCO_GL", "egl")
-os.environ.setdefault("LP_NUM_THREADS", "1")
-pytest.importorskip("metaworld")
-
 from benchmarks.transfer.metaworld_record import demonstrations, expert_action, record
+
+pytest.importorskip("metaworld")
+draw_without_screen()
 
 
 def place(domain, region="full", token=False):
