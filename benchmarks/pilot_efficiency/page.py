@@ -49,12 +49,12 @@ def page(lines: Sequence[Line], earlier: Sequence[Line]) -> Iterator[str]:
         f"rules {first['rules_hash'] if first['proposer'] == 'rules' else _rules_hash(lines)}. "
         "Again: `python -m benchmarks.pilot_efficiency`; one cell:",
         "`python -m benchmarks.pilot_efficiency --start dead_transport --proposer rules --noise quiet`.", "",
-        *_verdict(lines, best),
+        *_verdict(lines),
         "**These are surrogate trials, not real ones.** What the surrogate takes from real runs and what it assumes is in the last",
         "table. It says how proposers compare if the world is roughly like that, not how well a robot learns.", "",
         "![Mean gap to the best known, quiet trials](pilot-efficiency.svg)", "",
         "## Method", "",
-        *_method(first),
+        *_method(),
     )  # fmt: skip
     for noise in results.NOISES:
         chosen = [line for line in lines if line["noise"] == noise]
@@ -62,7 +62,7 @@ def page(lines: Sequence[Line], earlier: Sequence[Line]) -> Iterator[str]:
             yield from _tables(chosen, best, noise)
     if earlier:
         yield from _mended(lines, earlier, best)
-    yield from ("## Why", "", *_why(lines, best))
+    yield from ("## Why", "", *_why(lines))
     yield from ("## The real confirmation", "", *confirmation.told())
     yield from ("## The surface, piece by piece", "", *_surface())
 
@@ -71,7 +71,7 @@ def _rules_hash(lines: Sequence[Line]) -> str:
     return next((line["rules_hash"] for line in lines if line["proposer"] == "rules"), lines[0]["rules_hash"])
 
 
-def _method(first: Line) -> Iterator[str]:
+def _method() -> Iterator[str]:
     yield "- Four starts, each one fault away from a healthy config:"
     for start in STARTS:
         yield f"  - *{start.title}*: {start.source}."
@@ -93,7 +93,6 @@ def _method(first: Line) -> Iterator[str]:
         f"  the figures of real trials came later. Config hashes: {_hashes()}."
     )
     yield ""
-    del first
 
 
 def _hashes() -> str:
@@ -103,7 +102,7 @@ def _hashes() -> str:
     return ", ".join(f"{start.name} {config_hash(config_of(start))}" for start in STARTS)
 
 
-def _verdict(lines: Sequence[Line], best: Mapping[Any, float]) -> Iterator[str]:
+def _verdict(lines: Sequence[Line]) -> Iterator[str]:
     """Yield what came out, in sentences that depend on it."""
     chosen = _quiet(lines)
     words: dict[str, dict[str, str]] = {}
@@ -155,7 +154,7 @@ def _tables(lines: Sequence[Line], best: Mapping[Any, float], noise: str) -> Ite
 def _row(title: str, proposer: str, chosen: Sequence[Line], ours: Sequence[Line], best: Mapping[Any, float]) -> str:
     found = results.figures(chosen, best)
     curves = [results.gap_curve(line, best[_key(line)], line["budget"]) for line in chosen]
-    early = [sum(curve[at - 1] for curve in curves) / len(curves) for at in (5, 10)]
+    early = [sum(curve[min(at, len(curve)) - 1] for curve in curves) / len(curves) for at in (5, 10)]
     budget = chosen[0]["budget"]
     against = "" if proposer == "rules" or not ours else _against(results.paired(ours, chosen))
     dry = "" if found.dry is None else f"{found.dry:.0f}"
@@ -205,7 +204,7 @@ def _mended(lines: Sequence[Line], earlier: Sequence[Line], best: Mapping[Any, f
     yield ""
 
 
-def _why(lines: Sequence[Line], best: Mapping[Any, float]) -> Iterator[str]:
+def _why(lines: Sequence[Line]) -> Iterator[str]:
     """Yield, for each start, which of the rules' trials brought the true score down, and what was spent on others."""
     yield (
         "Which trials of the rules lowered the incumbent's true error, over all repetitions without much noise, and how many\n"
@@ -232,7 +231,6 @@ def _why(lines: Sequence[Line], best: Mapping[Any, float]) -> Iterator[str]:
         trials = ", ".join(f"{name} {number}" for name, number in spent.most_common(5))
         yield f"| {start.title} | {shares} | {trials} |"
     yield ""
-    del best
 
 
 def _surface() -> Iterator[str]:

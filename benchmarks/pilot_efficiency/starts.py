@@ -1,7 +1,7 @@
 """The four bad starts, and the healthy config that each of them is but for its fault.
 
-The config is that of seed 001's project (Diffusion on a real arm, diffusion_fr3_ot.json), with costs, plan and objective
-as the fork had them.
+The config is that of seed 001's project (Diffusion on a real arm, diffusion_fr3_ot.json), with costs, plan and
+objective as the fork had them.
 """
 
 import copy
