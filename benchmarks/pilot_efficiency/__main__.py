@@ -17,6 +17,7 @@ def main() -> None:
     _play_options(parser)
     record = commands.add_parser("record", help="measure a campaign's real trials into recorded.json")
     record.add_argument("campaign", type=Path)
+    record.add_argument("--later", action="store_true", help="keep it beside what the surface rests on; change nothing")
     record.add_argument("--origin", default="examples/tabletop: ACT on the simulator, short trials on 2 CPU cores")
     commands.add_parser("report", help="write docs/pilot-efficiency.md and its plot from the results")
     confirm = commands.add_parser("confirm", help="real trials from a dead transport: rules beside random")
@@ -29,7 +30,8 @@ def main() -> None:
     if given.command == "record":
         from benchmarks.pilot_efficiency import recorded
 
-        recorded.save(recorded.read_campaign(given.campaign, origin=given.origin))
+        found = recorded.read_campaign(given.campaign, origin=given.origin)
+        recorded.save(found, recorded.LATER if given.later else recorded.FILE)
     elif given.command == "report":
         from benchmarks.pilot_efficiency import page
 

@@ -15,6 +15,8 @@ from otpilot.runs.history import Curve, RunHistory
 from otpilot.runs.sources.run_folder import read_run_folder
 
 FILE = Path(__file__).with_name("recorded.json")
+LATER = Path(__file__).with_name("recorded_later.json")
+"""The same campaign after its end: shown beside what the surface rests on, and not used by it."""
 EVALUATION, SUCCESS = "eval/offline_eval/avg_l1", "sim/success_mean"
 SCATTER_OF = (
     "train/loss", "train/grad_norm", "train/ot_energy", "train/ot_cost/image", "train/ot_cost/action_lbl",
@@ -88,15 +90,15 @@ def summarise(trials: Sequence[RecordedTrial], *, origin: str) -> Recorded:
     )
 
 
-def load() -> Recorded:
-    """Return what recorded.json holds."""
-    body = json.loads(FILE.read_text(encoding="utf-8"))
+def load(path: Path = FILE) -> Recorded:
+    """Return what recorded.json, or another such file, holds."""
+    body = json.loads(path.read_text(encoding="utf-8"))
     return Recorded(**{**body, "trials": tuple(body["trials"])})
 
 
-def save(recorded: Recorded) -> None:
-    """Write recorded.json."""
-    FILE.write_text(json.dumps(asdict(recorded), indent=1) + "\n", encoding="utf-8")
+def save(recorded: Recorded, path: Path = FILE) -> None:
+    """Write recorded.json, or another such file."""
+    path.write_text(json.dumps(asdict(recorded), indent=1) + "\n", encoding="utf-8")
 
 
 def _median(values: Iterable[float | None]) -> float:

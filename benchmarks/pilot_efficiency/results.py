@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+import math
 import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from benchmarks.pilot_efficiency.recorded import FILE, load
 from benchmarks.pilot_efficiency.search import FALLBACK, PROPOSERS, Search
 from benchmarks.pilot_efficiency.starts import BY_NAME, STARTS, config_of, healthy
 from benchmarks.pilot_efficiency.surface import truth_of
+from otpilot.analysis.verdict import critical
 from otpilot.config.canonical import config_hash
 from otpilot.pilot import rules
 from otpilot.pilot.proposers import by_optuna
@@ -214,6 +216,14 @@ class Paired:
     low: float
     high: float
 
+    @classmethod
+    def of(cls, logs: Sequence[float]) -> "Paired":
+        """Return the mean ratio less one of paired log ratios, with the 95 % t-interval."""
+        values = np.asarray(logs, float)
+        half = critical(len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+        mean, low, high = (float(np.expm1(values.mean() + shift)) for shift in (0.0, -half, half))
+        return cls(mean=mean, low=low, high=high)
+
     @property
     def word(self) -> str:
         """better, worse or not distinguishable, of the rules; a smaller gap is better."""
@@ -225,21 +235,11 @@ def paired(
     theirs: Sequence[Mapping[str, Any]],
 ) -> Paired:
     """Return the paired difference of logarithms of the final true scores, ours over theirs."""
-    from otpilot.analysis.verdict import critical
-
     other = {line["repetition"]: line for line in theirs}
-    logs = np.array(
-        [
-            np.log(line["incumbents"][-1] / other[line["repetition"]]["incumbents"][-1])
-            for line in ours
-            if line["repetition"] in other
-        ]
+    common = [line for line in ours if line["repetition"] in other]
+    return Paired.of(
+        [math.log(line["incumbents"][-1] / other[line["repetition"]]["incumbents"][-1]) for line in common]
     )
-    half = critical(len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
-    return Paired(
-        mean=float(np.expm1(logs.mean())), low=float(np.expm1(logs.mean() - half)),
-        high=float(np.expm1(logs.mean() + half)),
-    )  # fmt: skip
 
 
 __all__ = ["BUDGET", "FOLDER", "NOISES", "PROPOSERS", "REPETITIONS"]
