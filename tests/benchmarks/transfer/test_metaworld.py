@@ -10,8 +10,8 @@ from benchmarks.transfer.metaworld_look import draw_without_screen
 from benchmarks.transfer.metaworld_place import Place
 from benchmarks.transfer.metaworld_record import demonstrations, expert_action, record
 
+draw_without_screen()  # before MuJoCo is imported
 pytest.importorskip("metaworld")
-draw_without_screen()
 
 
 def place(domain, region="full", token=False):
