@@ -52,9 +52,12 @@ def test_a_fault_costs(start):
 def test_overfitting_turns_the_error_up_and_a_lower_rate_mends_it():
     for seed in range(8):
         world = World.draw(seed, overfits=True)
-        errors = truth_of(healthy(), world, RECORDED).errors
-        slower = edited(policy__optimizer_lr=1.7e-4 * world.capacity)
-        assert truth_of(slower, world, RECORDED).score < errors[-5:].mean()
+        at = {
+            share: truth_of(edited(policy__optimizer_lr=world.rate_best * share), world, RECORDED)
+            for share in (0.3, 0.45, 0.6, 1.0)
+        }
+        assert at[1.0].errors[-1] > at[1.0].errors.min() * 1.1
+        assert min(at[share].score for share in (0.3, 0.45, 0.6)) < at[1.0].score
 
 
 def test_early_stopping_ends_the_run_behind_its_minimum():
