@@ -1,5 +1,6 @@
 """The parts of a report, and their two renderings: Markdown and one HTML page."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -56,6 +57,10 @@ class Drawing:
     inline: str
 
 
+_TONES = """
+:root { --good: #1b7f4b; --bad: #b3261e; --warn: #8a5a00; --band: #0072b21a; }
+@media (prefers-color-scheme: dark) { :root { --good: #63d29a; --bad: #ff8a80; --warn: #f2b84b; --band: #56b4e924; } }
+"""
 Block = Heading | Text | Listing | Grid | Commands | Drawing
 
 
@@ -73,7 +78,7 @@ def render_html(blocks: Sequence[Block], *, title: str) -> str:
         '<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{safe_text(title)}</title>",
-        f"<style>{css}{DRAWING_CSS}</style>",
+        f"<style>{css}{_TONES}{DRAWING_CSS}</style>",
         "<main>",
     ]
     return "\n".join([*head, *(line for block in blocks for line in _html(block)), "</main>", "</html>", ""])
@@ -127,8 +132,9 @@ def _html(block: Block) -> Iterator[str]:
 
 
 def _inline(text: str) -> str:
-    """Return a line as HTML; **strong** and `code` as in Markdown."""
+    """Return a line as HTML; **strong**, `code` and [links](file.md) as in Markdown."""
     parts = safe_text(text).split("**")
     strong = "".join(part if i % 2 == 0 else f"<strong>{part}</strong>" for i, part in enumerate(parts))
     pieces = strong.split("`")
-    return "".join(piece if i % 2 == 0 else f"<code>{piece}</code>" for i, piece in enumerate(pieces))
+    coded = "".join(piece if i % 2 == 0 else f"<code>{piece}</code>" for i, piece in enumerate(pieces))
+    return re.sub(r"\[([^\]]+)\]\(([\w.]+)\)", r'<a href="\2">\1</a>', coded)

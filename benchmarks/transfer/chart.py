@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from benchmarks.transfer.suite import SPOKEN
 from benchmarks.transfer.tables import Row, Section
 from otpilot.report.campaign.drawing import picture, text_width
 from otpilot.report.svg import safe_text
@@ -20,7 +21,7 @@ def chart(sections: Sequence[Section], *, cell: str, standalone: bool) -> str:
     for section, rows in panels:
         body += _panel(section, rows, cell, left=left, top=top)
         top += TOP + ROW * len(rows) + GAP
-    label = f"Success on {cell.replace('_', ' ')} by method, with 95 % intervals"
+    label = f"Success on {SPOKEN.get(cell, cell)} by method, with 95 % intervals"
     return picture(body, width=left + PLOT + 120, height=top, label=label, standalone=standalone)
 
 
@@ -29,7 +30,7 @@ def _ordered(section: Section, cell: str) -> list[Row]:
 
 
 def _panel(section: Section, rows: Sequence[Row], cell: str, *, left: float, top: float) -> Iterator[str]:
-    words = f"{section.suite}, {section.policy}, {section.steps} steps: success on {cell.replace('_', ' ')}"
+    words = f"{section.suite}, {section.policy}, {section.steps} steps: success on {SPOKEN.get(cell, cell)}"
     yield f'<text class="run" x="{SIDE}" y="{top + 14:.1f}">{safe_text(words)}</text>'
     bottom = top + TOP + ROW * len(rows) - 8
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):

@@ -19,6 +19,7 @@ from benchmarks.transfer.chart import chart
 from benchmarks.transfer.grids import BASELINES, GRIDS
 from benchmarks.transfer.methods import METHODS
 from benchmarks.transfer.results import FINISHED, Record, machine_words
+from benchmarks.transfer.suite import SPOKEN
 from benchmarks.transfer.suites import get_suite
 from benchmarks.transfer.tables import Difference, Estimate, Row, Section, make_sections
 from benchmarks.transfer.wording import conclusions
@@ -124,7 +125,7 @@ def _ablation(section: Section, title: str, rows: Sequence[Row]) -> Iterator[Blo
 def _success(rows: Sequence[Row]) -> Grid:
     cells = rows[0].cells
     return Grid(
-        head=("method", *(cell.replace("_", " ") for cell in cells), "seeds", "episodes each"),
+        head=("method", *(SPOKEN.get(cell, cell) for cell in cells), "seeds", "episodes each"),
         rows=tuple(
             (
                 f"**{row.recipe.label}**" if row.recipe.label == "ot" else row.recipe.label,
@@ -140,7 +141,7 @@ def _success(rows: Sequence[Row]) -> Grid:
 def _differences(pairs: Sequence[tuple[Row, Row]]) -> Grid:
     cells = pairs[0][0].cells
     return Grid(
-        head=("method", *(cell.replace("_", " ") for cell in cells), "common seeds"),
+        head=("method", *(SPOKEN.get(cell, cell) for cell in cells), "common seeds"),
         rows=tuple(
             (
                 row.recipe.label,

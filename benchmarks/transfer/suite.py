@@ -15,6 +15,8 @@ from otpilot.runs.reader import read_metrics
 Pairs = Literal["dtw", "oracle"]
 CELLS = ("source", "target_id", "target_ood")
 """Names of the closed-loop questions of every suite, in the order of tables."""
+SPOKEN = {"target_id": "target ID", "target_ood": "target OOD"}
+"""What tables call them; the others go by their name."""
 
 
 @dataclass(frozen=True, kw_only=True)

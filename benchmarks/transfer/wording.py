@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from benchmarks.transfer.methods import get_method
+from benchmarks.transfer.suite import SPOKEN
 from benchmarks.transfer.tables import Difference, Row, Section
 
 OURS, COTRAINING, SOURCE_ONLY = "ot", "co-training", "source-only"
@@ -29,7 +31,7 @@ def _ours(ours: Row, base: Row) -> Iterator[str]:
         if found is None:
             yield "ot and co-training have no seed in common yet."
             return
-        place = cell.replace("_", " ")
+        place = SPOKEN.get(cell, cell)
         if found.word == "better":
             said = f"**On {place}, transport with otpilot's defaults beats co-training**"
         elif found.word == "worse":
@@ -52,7 +54,7 @@ def _aim(section: Section, ours: Row) -> Iterator[str]:
     ]
     reached = found.word == "better" and found.mean >= AIM and not losses and len(rivals) == 2
     missing = "" if len(rivals) == 2 else ", of the two only one has been run"
-    lost = f"; it loses on {', '.join(cell.replace('_', ' ') for cell in losses)}" if losses else ""
+    lost = f"; it loses on {', '.join(SPOKEN.get(cell, cell) for cell in losses)}" if losses else ""
     word = "reached" if reached else "not reached"
     yield (
         f"The aim, {AIM:.2f} more on target OOD than the better of co-training and source-only (here "
@@ -64,7 +66,8 @@ def _others(section: Section) -> Iterator[str]:
     better, worse = [], []
     for row in section.distinct():
         base = section.baseline(row, COTRAINING)
-        if base is None or base is row or row.recipe.label == OURS:
+        alone = get_method(row.recipe.method).uses != "both" and row.recipe.ablations
+        if base is None or base is row or row.recipe.label == OURS or alone:
             continue
         found = row.minus(base, QUESTION)
         if found is not None and found.seeds > 1 and found.word != "not distinguishable":

@@ -118,7 +118,7 @@ def test_the_words_follow_the_verdict(tmp_path, offset, sentence, aim):
     ]
     write_report(made, tmp_path)
     text = (tmp_path / "results.md").read_text()
-    assert f"**On target ood, {sentence}**" in text
+    assert f"**On target OOD, {sentence}**" in text
     assert aim in text
 
 
