@@ -54,14 +54,16 @@ def test_twelve_real_trials_one_worker_killed_and_the_database_restarted(world, 
             assert campaign.left() == {}, "orphans"
             assert_ended_once(campaign, ledger)
             attempts = ledger.attempts(hit.id)
-            assert [a.outcome for a in attempts] == ["lost", "finished"]
-            assert f":{killed.pid}:" not in attempts[1].owner
+            first, *between, last = [a.outcome for a in attempts]
+            assert (first, last) == ("lost", "finished")
+            assert set(between) <= {"given back"}, "a worker may give back what it took while the database was away"
+            assert f":{killed.pid}:" not in attempts[-1].owner
             starts = campaign.starts(hit)
-            assert len(starts) == 2, "it had ended when its worker was killed"
-            assert "/checkpoints/" in starts[1], "it began anew"
+            assert len(starts) >= 2, "it had ended when its worker was killed"
+            assert "/checkpoints/" in starts[-1], "it began anew"
             owners = {a.owner for trial in ledger.trials() for a in ledger.attempts(trial.id)}
             assert len(owners) == 3, "a worker had nothing to do"
-            step = int(starts[1].split("/checkpoints/")[1].split("/")[0])
+            step = int(starts[-1].split("/checkpoints/")[1].split("/")[0])
             print(f"{time.monotonic() - began:.0f} s; resumed at {step} of {STEPS}; {told(campaign, ledger)}")
         assert_report_is_whole(campaign)
     finally:
