@@ -231,8 +231,8 @@ def _by_health(cured: Sequence[str], fresh: Review) -> Acceptance:
         return Acceptance(
             accepted=True,
             ground="health",
-            reason=f"For its health: it cures {', '.join(proven)} and is not worse. Its score is not distinguishable "
-            f"from the incumbent's ({told}), so nothing is claimed about it.",
+            reason=f"For its health: it cures {', '.join(proven)} and is not worse beyond noise. Its score is not "
+            f"distinguishable from the incumbent's ({told}), so nothing is claimed about it.",
         )
     fewer = ""
     if cured:

@@ -6,9 +6,10 @@ import threading
 import pytest
 
 from otpilot.pilot.campaign.folder import ask_to_stop, is_asked_to_stop, steering, steersman
+from otpilot.pilot.campaign.reports import write_reports
 from otpilot.pilot.campaign.stages import Campaign, Waiting
 from otpilot.pilot.campaign.status import read_status
-from otpilot.pilot.campaign.story import Story, write_reports
+from otpilot.pilot.campaign.story import Story
 from otpilot.pilot.ledger import Ledger
 from tests.pilot.campaign.conftest import essence
 from tests.pilot.campaign.test_campaign import settings
