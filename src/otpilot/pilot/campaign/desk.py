@@ -46,7 +46,7 @@ class Desk:
         continues: int | None = None,
         plan: Mapping[str, Any] | None = None,
     ) -> NewTrial:
-        """Return a trial of an arm; `plan` is the variant in the plan of its round, `continues` the trial it resumes."""
+        """Return a trial of an arm; `plan` is the variant in the plan of its round, `continues` what it resumes."""
         plan = plan or {}
         steps = budget or self.steps
         return NewTrial(
