@@ -51,6 +51,23 @@ def test_reports_can_be_written_at_any_moment_and_say_something_everywhere(campa
     assert (campaign.paths.reports / "report.html").read_text().startswith("<!")
 
 
+def test_each_round_is_added_once_to_the_journal(campaign):
+    campaign.write(settings(rounds=2, more='language = "zh"\njournal = "notes/act_ot.md"'), noise=0.01)
+    journal = campaign.paths.root / "notes" / "act_ot.md"
+    journal.parent.mkdir()
+    journal.write_text("# What stood here before\n")
+    campaign.run()
+    once = journal.read_text()
+    assert once.startswith("# What stood here before\n")
+    assert [int(n) for n in re.findall(r"<!-- campaign .*, round (\d) -->", once)] == [1, 2]
+    assert "轮" in once
+    opened = campaign.opened()
+    with campaign.ledger() as ledger:
+        assert journal in write_reports(opened, made(campaign, ledger))
+    assert journal.read_text() == once
+    assert "轮" in (campaign.paths.reports / "report.md").read_text()
+
+
 def test_only_the_incumbents_checkpoints_are_kept(campaign):
     campaign.write(settings(variants=2), noise=0.01)
     campaign.run()
