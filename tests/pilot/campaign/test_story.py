@@ -57,14 +57,16 @@ def test_each_round_is_added_once_to_the_journal(campaign):
     journal.parent.mkdir()
     journal.write_text("# What stood here before\n")
     campaign.run()
-    once = journal.read_text()
-    assert once.startswith("# What stood here before\n")
-    assert [int(n) for n in re.findall(r"<!-- campaign .*, round (\d) -->", once)] == [1, 2]
-    assert "轮" in once
     opened = campaign.opened()
+    texts = []
     with campaign.ledger() as ledger:
-        assert journal in write_reports(opened, made(campaign, ledger))
-    assert journal.read_text() == once
+        for _ in range(2):
+            assert journal in write_reports(opened, made(campaign, ledger))
+            texts.append(journal.read_text())
+    assert texts[0] == texts[1]
+    assert texts[0].startswith("# What stood here before\n")
+    assert re.findall(r"<!-- campaign .*, round (\d) -->", texts[0]) == ["1", "2"]
+    assert "轮" in texts[0]
     assert "轮" in (campaign.paths.reports / "report.md").read_text()
 
 
