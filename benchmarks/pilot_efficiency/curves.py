@@ -56,11 +56,8 @@ def _training(
     jumps = numbers.random(len(steps)) < SPIKES * max(0.0, math.log(truth.rate / truth.knee) - 0.45)
     return {
         "train/loss": loss,
-        "train/bc_loss": loss.copy(),
         "train/grad_norm": np.where(jumps, 20 * norm, norm),
         "train/lr": np.full(len(steps), truth.rate),
-        "train/update_s": np.full(len(steps), 0.11),
-        "train/dataloading_s": np.full(len(steps), 0.01),
     }
 
 
@@ -69,7 +66,7 @@ def _transport(
 ) -> dict[str, Array]:
     count = len(steps)
     draw = lambda name: np.exp(min(scatter[name], 1.0) * numbers.standard_normal(count))
-    # Real costs fall by some four times over the first steps, whatever the transport does; a live one lowers them further.
+    # Real costs fall some four times over the first steps, whatever the transport does; a live one lowers them more.
     fall = 1 + 3 * np.exp(-steps / 150.0)
     pull = 1 - 0.5 * min(1.0, 5 * found.share) * (1 - np.exp(-steps / 600.0))
     image = found.image * fall * pull * draw("train/ot_cost/image")
@@ -88,20 +85,12 @@ def _transport(
         "train/ot_pi_diag": mass.copy(),
         "train/ot_log_mass": log_mass,
         "train/ot_energy": energy,
-        "train/ot_plan_cost": 0.95 * energy,
         "train/ot_cost/image": raw_image,
         "train/ot_cost/action_lbl": raw_label,
-        "train/ot_cost_mean": raw_image + raw_label,
         "train/ot_cost_share/image": image / (image + label),
         "train/ot_cost_share/action_lbl": label / (image + label),
         "train/ot_feature_var": 0.8 * draw("train/ot_energy") ** 0.3,
         "train/ot_grad_share": share,
-        "train/ot_unmatched_src": 1 - mass,
-        "train/ot_unmatched_tgt": 1 - mass,
-        "train/ot_diag_share": np.full(count, 0.8),
-        "train/ot_iterations": np.full(count, 60.0),
-        "train/ot_weight": np.full(count, found.weight),
-        "train/ot_reg": np.full(count, found.reg),
     }
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (prose of a page)
 """Every piece of the response surface, with where it comes from: recorded in real runs, derived, or assumed.
 
 This table was written before the rules were looked at for this benchmark; what a proposer may know of it is the

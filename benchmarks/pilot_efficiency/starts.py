@@ -1,6 +1,6 @@
 """The four bad starts, and the healthy config that each of them is but for its fault.
 
-The config is that of seed 001 (Diffusion on a real arm, shared/data/configs/diffusion_fr3_ot.json), with costs, plan and
+The config is that of seed 001's project (Diffusion on a real arm, diffusion_fr3_ot.json), with costs, plan and
 objective as the fork had them.
 """
 

@@ -1,4 +1,4 @@
-"""The response surface: a world drawn about the evidence, and what a config is worth in it. evidence.py has the sources."""
+"""The response surface: a world drawn about the evidence, and what a config is worth in it (sources: evidence.py)."""
 
 import math
 from collections.abc import Mapping

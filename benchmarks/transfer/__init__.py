@@ -1,1 +1,1 @@
-"""Does co-training with transport carry skills to another domain, and against whom? Rerun: python -m benchmarks.transfer."""
+"""Does co-training with transport carry skills to another domain? Rerun it: python -m benchmarks.transfer."""

@@ -1,19 +1,22 @@
 """The command line: python -m benchmarks.transfer --help, from the repository's root."""
 
 import argparse
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.transfer.cells import Cell
 from benchmarks.transfer.grids import GRIDS, get_grid
+from benchmarks.transfer.lanes import describe, open_cells, run_cells
 from benchmarks.transfer.methods import AXES, METHODS
-from benchmarks.transfer.queue import describe, open_cells, run_cells
-from benchmarks.transfer.results import FINISHED, RESULTS, ROOT
+from benchmarks.transfer.report import write_report
+from benchmarks.transfer.results import FINISHED, RESULTS, ROOT, check_found, find_result, read_results
 from benchmarks.transfer.suite import Data
 from benchmarks.transfer.suites import SUITES, get_suite
 from benchmarks.transfer.training import Workplace
-
+from benchmarks.transfer.verify import compare_records, told
 from otpilot.errors import OtpilotError
 
 WORK = ROOT / "outputs" / "transfer"
@@ -57,6 +60,21 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--dry", action="store_true", help="print the cells that are left, and stop")
     _add_places(made)
     made.set_defaults(command=_grid)
+    made = commands.add_parser("report", help="write docs/results.md, .html and .svg from the JSON lines")
+    made.add_argument("--results", type=Path, default=RESULTS)
+    made.add_argument("--out", type=Path, default=ROOT / "docs")
+    made.set_defaults(command=_report)
+    made = commands.add_parser("verify", help="train a cell again, with fresh data, and compare with the stored result")
+    made.add_argument("cell", metavar="CELL")
+    made.add_argument("--work", type=Path, default=ROOT / "outputs" / "verify")
+    made.add_argument("--results", type=Path, default=RESULTS)
+    made.add_argument("--device", default="cpu")
+    made.set_defaults(command=_verify)
+    made = commands.add_parser("diagnose", help="what a finished run's encodings of twin states say")
+    made.add_argument("run", type=Path, metavar="RUN")
+    made.add_argument("--suite", required=True)
+    made.add_argument("--results", type=Path, default=RESULTS)
+    made.set_defaults(command=_diagnose)
     return parser
 
 
@@ -114,6 +132,39 @@ def _grid(given: argparse.Namespace) -> int:
             print(cell.name)
         return 0
     return _train(cells, given)
+
+
+def _diagnose(given: argparse.Namespace) -> int:
+    from benchmarks.transfer.diagnostics import diagnose
+    from otpilot.commands.process import prepare_process
+
+    prepare_process()
+    print(diagnose(given.run, given.suite, folder=given.results / "diagnostics").to_line())
+    return 0
+
+
+def _report(given: argparse.Namespace) -> int:
+    for path in write_report(read_results(given.results), given.out):
+        print(path)
+    return 0
+
+
+def _verify(given: argparse.Namespace) -> int:
+    cell = Cell.parse(given.cell)
+    stored = check_found(find_result(cell, read_results(given.results)), cell)
+    root = given.work.resolve()
+    workplace = Workplace(root=root, episodes=stored.episodes, device=given.device)
+    shutil.rmtree(workplace.run(cell), ignore_errors=True)
+    fresh = Path(tempfile.mkdtemp(prefix="results-", dir=_made(root)))
+    (rerun,) = run_cells([cell], workplace, jobs=1, say=lambda line: print(line, flush=True), results=fresh)
+    for line in told(stored, rerun):
+        print(line)
+    return 0 if all(one.agrees for one in compare_records(stored, rerun)) else 1
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _train(cells: list[Cell], given: argparse.Namespace) -> int:

@@ -10,7 +10,6 @@ from typing import Any
 from benchmarks.transfer.methods import Method, get_method, parse_ablation
 from benchmarks.transfer.suite import Data, Suite
 from benchmarks.transfer.suites import get_suite
-
 from otpilot.config.canonical import config_hash
 from otpilot.config.edits import apply
 from otpilot.errors import ConfigError

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from benchmarks.transfer.cells import Cell, Recipe, usual_steps
 from benchmarks.transfer.methods import METHODS, get_method
 from benchmarks.transfer.suites import get_suite
-
 from otpilot.errors import ConfigError, closest
 
 TUNING_SEEDS = (0, 1, 2)

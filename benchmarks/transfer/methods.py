@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from benchmarks.transfer.suite import Data
-
 from otpilot.config.edits import Edit
 from otpilot.errors import ConfigError, closest
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from benchmarks.transfer.cells import Cell
 from benchmarks.transfer.suites import get_suite
-
 from otpilot.errors import MissingFileError, OtpilotError, RunError
 from otpilot.report.result import SuccessRate
 from otpilot.runs.paths import RunPaths
@@ -35,7 +34,7 @@ class Record:
     """One training. `success` holds (successes, episodes) by cell; `wall_s` is what its last process took.
 
     `resumed_at` is the step at which that process took over, None where it trained all of them. `figures` hold the
-    last mass, gradient share, share of the plan on the drawn pairs, weight, and cloning loss, where the method has them.
+    last mass, gradient share, share of the plan on the drawn pairs, weight, and cloning loss, where there are any.
     """
 
     cell: str
@@ -138,7 +137,7 @@ def measure(cell: Cell, run: Path, *, wall_s: float, resumed_at: int | None, epi
         seed=cell.seed,
         steps=cell.recipe.steps,
         state=state,
-        reason="" if state == FINISHED else reason.replace(str(run), "RUN").replace(str(ROOT), "."),
+        reason="" if state == FINISHED else without_places(reason, run),
         episodes=min((n for _, n in success.values()), default=episodes),
         success=success,
         figures=figures,
@@ -150,6 +149,13 @@ def measure(cell: Cell, run: Path, *, wall_s: float, resumed_at: int | None, epi
         machine=describe_machine(device),
         versions={**environment.get("versions", {}), "python": environment.get("python")},
     )
+
+
+def without_places(text: str, run: Path) -> str:
+    """Return a message without this machine's folders: the run is RUN, its workplace WORK, the repository a dot."""
+    for place, name in ((run, "RUN"), (run.parent.parent, "WORK"), (ROOT, "."), (Path.home(), "~")):
+        text = text.replace(str(place), name)
+    return text
 
 
 def describe_machine(device: str) -> dict[str, Any]:

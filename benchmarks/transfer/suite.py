@@ -21,8 +21,8 @@ CELLS = ("source", "target_id", "target_ood")
 class Data:
     """Which data a cell is trained on.
 
-    `targets` counts target demonstrations; `pairs` says who paired them: dynamic time warping of the state, or an oracle
-    that knows the true state; `token` appends an indicator (0 source, 1 target) to the state.
+    `targets` counts target demonstrations; `pairs` says who paired them: dynamic time warping of the state, or an
+    oracle that knows the true state; `token` appends an indicator (0 source, 1 target) to the state.
     """
 
     targets: int
@@ -66,10 +66,11 @@ class Suite(ABC):
     def base_config(self, folder: Path, data: Data, *, policy: str, steps: int) -> dict[str, Any]:
         """Return the training config (as JSON) of co-training with otpilot's default transport on `data`.
 
-        It holds: dataset (the target), policy, optimizer, scheduler over `steps`, env, batch_size, and ot with src_repo_id,
-        src_root, pair_info_path, bc_src_weight, how pairs are drawn, and loss_config.features; nothing that equals a
-        default of the product. The runner adds steps, seed, output_dir, threads, eval.n_episodes, and a method's edits
-        (source-only: dataset becomes ot.src_*, and ot goes; target-only: ot goes).
+        It holds: dataset (the target), policy, optimizer, scheduler over `steps`, env, batch_size, and ot with
+        src_repo_id, src_root, pair_info_path, bc_src_weight, how pairs are drawn, and loss_config.features; no default
+        transport settings, so that those of the product are what is measured. The runner adds steps, seed, output_dir,
+        threads, eval.n_episodes, and a method's edits (source-only: dataset becomes ot.src_*, and ot goes;
+        target-only: ot goes).
 
         Depends on its arguments alone and touches no file: the runner calls it with a made-up folder, too, so that the
         config's hash does not depend on where the data lie.

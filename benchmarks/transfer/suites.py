@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
+from benchmarks.transfer.metaworld import METAWORLD
 from benchmarks.transfer.suite import Suite
 from benchmarks.transfer.tabletop import TABLETOP, TABLETOP_FAR
-
 from otpilot.errors import ConfigError, closest
 
-SUITES: Mapping[str, Suite] = {suite.name: suite for suite in (TABLETOP, TABLETOP_FAR)}
+SUITES: Mapping[str, Suite] = {suite.name: suite for suite in (TABLETOP, TABLETOP_FAR, METAWORLD)}
 
 
 def get_suite(name: str) -> Suite:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.transfer.suite import Data, Suite
 from numpy.typing import NDArray
 
+from benchmarks.transfer.suite import Data, Suite
 from otpilot.demo.settings import (
     DEFAULT_STEPS,
     EMA_DECAY,
@@ -63,7 +63,7 @@ class TabletopSuite(Suite):
 
         self._check(data)
         at = Folders(root=folder, data=data)
-        suffix = "_token" if data.token else ""
+        suffix = "+token" if data.token else ""
         for root, domain, region, episodes, seed in (
             (at.source, "source", "full", self.source_episodes, SOURCE_SEED),
             (at.target, self.target, "left", data.targets, TARGET_SEED),
@@ -83,7 +83,7 @@ class TabletopSuite(Suite):
                 f"{closest(policy, POLICIES)}"
             )
         at = Folders(root=folder, data=data)
-        suffix = "_token" if data.token else ""
+        suffix = "+token" if data.token else ""
         cells = [
             f"source=source{suffix}:full",
             f"target_id={self.target}{suffix}:left",
@@ -195,6 +195,7 @@ TABLETOP = TabletopSuite(
     steps=STEPS,
     targets=TARGET_EPISODES,
     oracle=True,
+    tokens=True,
     target="target",
 )
 TABLETOP_FAR = TabletopSuite(
@@ -203,5 +204,6 @@ TABLETOP_FAR = TabletopSuite(
     steps=STEPS,
     targets=TARGET_EPISODES,
     oracle=True,
+    tokens=True,
     target="target_far",
 )

@@ -9,14 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.transfer.cells import Cell, cell_config
-from benchmarks.transfer.results import ROOT, Record, measure
+from benchmarks.transfer.results import ROOT, Record, measure, without_places
 from benchmarks.transfer.suite import Data
 from benchmarks.transfer.suites import get_suite
-
 from otpilot.errors import RunError, TrainingError
 from otpilot.runs.paths import RunPaths
 from otpilot.runs.reader import read_outcome
@@ -130,7 +129,8 @@ class Training:
             device=self.workplace.device,
         )
         if record.state == "crashed" and self._process.returncode != 0 and not RunPaths(self.folder).outcome.exists():
-            record = _with_reason(record, _last(self.log.read_text(encoding="utf-8", errors="replace")))
+            printed = _last(self.log.read_text(encoding="utf-8", errors="replace"))
+            record = replace(record, reason=without_places(printed, self.folder))
         self._tidy(record)
         self._stack.close()
         return record
@@ -187,12 +187,6 @@ def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
         except BlockingIOError as error:
             raise RunError(f"{path.stem} is being trained by another process.") from error
         yield
-
-
-def _with_reason(record: Record, reason: str) -> Record:
-    from dataclasses import replace
-
-    return replace(record, reason=reason.replace(str(ROOT), "."))
 
 
 def _last(text: str) -> str:

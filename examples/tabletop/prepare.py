@@ -16,7 +16,7 @@ from otpilot.errors import OtpilotError
 
 HERE = Path(__file__).parent
 CELLS = ("target_id=target:left", "target_ood=target:right")
-HORIZON = 2400
+HORIZON = 800
 EPISODES_PER_CELL = 10
 
 

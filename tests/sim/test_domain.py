@@ -6,7 +6,9 @@ import pytest
 from otpilot.errors import ConfigError
 from otpilot.sim.camera import project, top_matrix
 from otpilot.sim.domain import DOMAINS, SOURCE, CameraPose, get_domain
+from otpilot.sim.observation import observe
 from otpilot.sim.region import MIN_SEPARATION, REGIONS, Region, get_region
+from otpilot.sim.world import reset_world
 
 
 @pytest.mark.parametrize("domain", DOMAINS.values(), ids=lambda domain: domain.name)
@@ -65,3 +67,16 @@ def test_left_and_right_share_nothing():
 def test_bad_boxes_are_refused(box):
     with pytest.raises(ConfigError, match="box"):
         Region(name="mine", box=box)
+
+
+def test_a_token_ends_the_state_and_says_which_domain_it_is():
+    for name, value in (("source", 0.0), ("target", 1.0), ("target_far", 1.0)):
+        marked = get_domain(f"{name}+token")
+        world = reset_world(marked, get_region("full"), seed=0, episodes=range(2))
+        seen = observe(world, marked, cameras=("top",), image_size=32)
+        plain = observe(world, get_domain(name), cameras=("top",), image_size=32)
+        np.testing.assert_array_equal(seen["observation.state"][:, :3], plain["observation.state"])
+        assert seen["observation.state"][:, 3].tolist() == [value, value]
+        np.testing.assert_array_equal(seen["observation.images.top"], plain["observation.images.top"])
+    with pytest.raises(ConfigError, match="'nowhere"):
+        get_domain("nowhere+token")

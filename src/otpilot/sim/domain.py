@@ -1,7 +1,7 @@
 """What differs between two domains: colours, camera, light, texture, sensor noise, control delay, pace."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from otpilot.errors import ConfigError, closest
 
@@ -82,6 +82,7 @@ class Domain:
     `texture` is one of TEXTURES; `texture_scale` is in periods per table width; `noise_std` in grey levels of 255;
     `delay_steps` is how many control steps pass before an action takes effect; `pace` is the range of the expert's
     speed in table widths per step, drawn once per episode; a wide range makes the moment of the grasp unpredictable.
+    `token` is a number that the state carries at its end to say which domain it is; None leaves the state as it is.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Domain:
     noise_std: float = 0.0
     delay_steps: int = 0
     pace: tuple[float, float] = (0.040, 0.044)
+    token: float | None = None
 
     def __post_init__(self) -> None:
         """Check words and ranges."""
@@ -158,16 +160,22 @@ TARGET_FAR = Domain(
 )
 
 DOMAINS: dict[str, Domain] = {domain.name: domain for domain in (SOURCE, TARGET, TARGET_FAR)}
+TOKEN = "+token"
 
 
 def get_domain(name: str | Domain) -> Domain:
     """Return the preset called `name`; a Domain is handed back as it is.
+
+    "target+token" is the target whose state ends with a 1 that says so; "source+token" ends with a 0.
 
     Raises:
         ConfigError: the name is unknown; the message offers the closest one.
     """
     if isinstance(name, Domain):
         return name
+    plain = name.removesuffix(TOKEN)
+    if plain != name and plain in DOMAINS:
+        return replace(DOMAINS[plain], name=name, token=0.0 if plain == SOURCE.name else 1.0)
     if name not in DOMAINS:
         raise ConfigError(f"domain is {name!r}; allowed: {', '.join(DOMAINS)}.{closest(name, DOMAINS)}")
     return DOMAINS[name]

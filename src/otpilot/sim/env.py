@@ -19,6 +19,8 @@ from otpilot.sim.observation import (
     TASK,
     check_views,
     observe,
+    state,
+    state_axes,
 )
 from otpilot.sim.region import Region, get_region
 from otpilot.sim.render import render
@@ -57,7 +59,8 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], Array]):
         self._max_episode_steps = max_steps
         image = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
         pixels = spaces.Dict(dict.fromkeys(self.cameras, image))
-        self.observation_space = spaces.Dict({"pixels": pixels, "agent_pos": spaces.Box(0.0, 1.0, (3,), np.float32)})
+        agent_pos = spaces.Box(0.0, 1.0, (len(state_axes(self.domain)),), np.float32)
+        self.observation_space = spaces.Dict({"pixels": pixels, "agent_pos": agent_pos})
         self.action_space = spaces.Box(0.0, 1.0, (3,), np.float32)
         self._world: World | None = None
 
@@ -94,7 +97,7 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], Array]):
         pictures = {
             camera: render(world, self.domain, camera=camera, size=self.image_size)[0] for camera in self.cameras
         }
-        return {"pixels": pictures, "agent_pos": world.agent_pos[0]}
+        return {"pixels": pictures, "agent_pos": state(world, self.domain)[0]}
 
 
 @dataclass(frozen=True, kw_only=True)

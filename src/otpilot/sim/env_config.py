@@ -9,7 +9,7 @@ from lerobot.envs.configs import EnvConfig
 from otpilot.errors import ConfigError
 from otpilot.sim.domain import get_domain
 from otpilot.sim.env import ENV_ID
-from otpilot.sim.observation import DEFAULT_IMAGE_SIZE, DEFAULT_MAX_STEPS, FPS, check_views
+from otpilot.sim.observation import DEFAULT_IMAGE_SIZE, DEFAULT_MAX_STEPS, FPS, check_views, state_axes
 from otpilot.sim.region import get_region
 
 
@@ -44,9 +44,12 @@ class TabletopEnvConfig(EnvConfig):
         check_views(self.cameras, self.image_size)
         if not self.parsed_cells():
             raise ConfigError("env.cells is empty; give at least one NAME=DOMAIN:REGION.")
+        sizes = {len(state_axes(get_domain(cell.domain))) for cell in self.parsed_cells()}
+        if len(sizes) > 1:
+            raise ConfigError(f"env.cells has {self.cells}; allowed: all domains with a token, or none.")
         self.features = {
             "action": PolicyFeature(type=FeatureType.ACTION, shape=(3,)),
-            "agent_pos": PolicyFeature(type=FeatureType.STATE, shape=(3,)),
+            "agent_pos": PolicyFeature(type=FeatureType.STATE, shape=(sizes.pop(),)),
         }
         self.features_map = {"action": "action", "agent_pos": "observation.state"}
         for camera in self.cameras:

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+from jaxtyping import Float
+
 from otpilot.errors import ConfigError
 from otpilot.sim.arrays import Array
 from otpilot.sim.camera import check_camera
@@ -38,7 +41,20 @@ def check_views(cameras: Sequence[str], image_size: int) -> tuple[str, ...]:
     return names
 
 
+def state_axes(domain: Domain) -> tuple[str, ...]:
+    """Return the names of the state's columns: x, y, gripper, and the domain's token if it has one."""
+    return AXES if domain.token is None else (*AXES, "domain")
+
+
+def state(world: World, domain: Domain) -> Float[Array, "b axes"]:
+    """Return the state as the policy sees it, float32."""
+    if domain.token is None:
+        return world.agent_pos
+    column = np.full((len(world.hand), 1), domain.token, dtype=np.float32)
+    return np.concatenate([world.agent_pos, column], axis=1)
+
+
 def observe(world: World, domain: Domain, *, cameras: Sequence[str], image_size: int) -> dict[str, Array]:
-    """Return {"observation.images.<camera>": uint8 (b, h, w, 3), "observation.state": float32 (b, 3)}."""
+    """Return {"observation.images.<camera>": uint8 (b, h, w, 3), "observation.state": float32 (b, 3 or 4)}."""
     views = {image_key(camera): render(world, domain, camera=camera, size=image_size) for camera in cameras}
-    return {**views, STATE_KEY: world.agent_pos}
+    return {**views, STATE_KEY: state(world, domain)}

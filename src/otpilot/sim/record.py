@@ -26,6 +26,7 @@ from otpilot.sim.observation import (
     check_views,
     image_key,
     observe,
+    state_axes,
 )
 from otpilot.sim.region import Region, get_region
 from otpilot.sim.world import reset_world, step_world
@@ -134,7 +135,7 @@ def record(
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _writer(partial, repo, fps, _features(names, image_size, use_videos)) as dataset:
+        with _writer(partial, repo, fps, _features(get_domain(domain), names, image_size, use_videos)) as dataset:
             for done, episode in enumerate(made, start=1):
                 _append(dataset, episode)
                 if progress is not None:
@@ -148,21 +149,21 @@ def record(
 
 def default_repo_id(domain: str | Domain, region: str | Region) -> str:
     """Return the repo_id under which a recording is known if none is given."""
-    return f"otpilot/tabletop_{get_domain(domain).name}_{get_region(region).name}"
+    return f"otpilot/tabletop_{get_domain(domain).name}_{get_region(region).name}".replace("+", "_")
 
 
-def _features(cameras: tuple[str, ...], image_size: int, use_videos: bool) -> dict[str, dict[str, Any]]:
+def _features(domain: Domain, cameras: tuple[str, ...], image_size: int, use_videos: bool) -> dict[str, dict[str, Any]]:
     """Return LeRobot's description of what one frame holds."""
     image = {
         "dtype": "video" if use_videos else "image",
         "shape": (image_size, image_size, 3),
         "names": ["height", "width", "channels"],
     }
-    vector = {"dtype": "float32", "shape": (3,), "names": list(AXES)}
+    action, axes = {"dtype": "float32", "shape": (3,), "names": list(AXES)}, state_axes(domain)
     return {
         **{image_key(camera): dict(image) for camera in cameras},
-        STATE_KEY: dict(vector),
-        ACTION_KEY: dict(vector),
+        STATE_KEY: {"dtype": "float32", "shape": (len(axes),), "names": list(axes)},
+        ACTION_KEY: action,
     }
 
 

@@ -455,13 +455,14 @@ CASES: dict[str, Pair] = dict(
             {LBL: 0.02},
             Case(config=act(), tags=(DRIFT,)),
         ),
-        one(
+        entry(
             "raise_low_learning_rate",
             Case(config=diffusion(), tags=(FLAT,)),
             {LR: 1e-4},
             Case(config=diffusion()),
             Case(config=explicit(diffusion()), tags=(FLAT,)),
             Case(config=edited(diffusion(), policy={"type": "diffusion"}), tags=(FLAT,)),
+            Case(config=diffusion(), tags=(CONVERGING, DRIFT)),
         ),  # LeRobot's own 1e-4
         one(
             "explicit_adamw",
@@ -577,6 +578,19 @@ CASES: dict[str, Pair] = dict(
             Case(config=act(), tags=(CONVERGING,)),
             {LBL: 0.04},
             Case(config=with_labels(act(), 0.0), tags=(CONVERGING,)),
+        ),
+        entry(
+            "sweep_rate",
+            Case(config=act(), tags=(CONVERGING,)),
+            {"policy.optimizer_lr": 2e-5},
+            Case(config=act()),
+            Case(config=act(), tags=(CONVERGING, JITTER)),
+        ),
+        entry(
+            "sweep_batch",
+            Case(config=act(), tags=(CONVERGING,)),
+            {"batch_size": 16},
+            Case(config=act(), tags=(CONVERGING, DRIFT)),
         ),
         one(
             "evaluate_less_often",

@@ -1,6 +1,7 @@
 """Every rule speaks where it should and is silent where it must be; none leaves the legal ranges."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,54 @@ def test_a_healthy_run_is_only_swept() -> None:
     names = proposed(
         history(ours(lambda_ot=0.1), FALLING, curve("train/ot_pi_sum", mass), curve("train/ot_pi_diag", mass * 0.8))
     )
-    assert set(names) == {"raise_weight_when_stable", "sweep_reg", "sweep_weight", "sweep_label"}
+    sweeps = {"sweep_reg", "sweep_weight", "sweep_label", "sweep_rate", "sweep_batch"}
+    assert set(names) == {"raise_weight_when_stable", *sweeps}
+
+
+def test_a_slow_run_that_converges_is_given_seed_001s_rate() -> None:
+    """Its run p80qgmx9 improved steadily at 1e-5: nothing else showed that the rate was too low."""
+    names = proposed(history(diffusion(), FALLING))
+    assert names[0] == "raise_low_learning_rate"
+
+
+def tried_out(tags: tuple[Finding, ...]) -> tuple[list[str], set[str]]:
+    """Return the rules that spoke until nothing new was said, and the configs that were tried."""
+    config, tried, names = translate(act()).config, set[str](), list[str]()
+    for _ in range(60):
+        proposals = judge(tags, config, RuleContext(tried=frozenset(tried))).proposals
+        proposals = tuple(p for p in proposals if p.group != "run")
+        if not proposals:
+            return names, tried
+        names += [p.rule for p in proposals]
+        tried |= {config_hash(apply(config, p.edits)[0]) for p in proposals}
+    raise AssertionError("it never ends")
+
+
+def test_a_warning_without_a_remedy_left_does_not_end_the_search() -> None:
+    warning = replace(cases.PLATEAU, severity="warning")
+    names, _ = tried_out((cases.CONVERGING, warning))
+    remedies = [place for place, name in enumerate(names) if name in ("larger_batch", "halve_learning_rate")]
+    sweeps = [place for place, name in enumerate(names) if name.startswith("sweep_")]
+    assert remedies
+    assert sweeps
+    assert max(remedies) < min(sweeps)
+
+
+def test_a_problem_without_a_remedy_left_does() -> None:
+    names, _ = tried_out((cases.CONVERGING, cases.LOW))
+    assert names
+    assert not any(name.startswith("sweep_") for name in names)
+
+
+def test_sweeps_go_further_than_a_fifth_when_that_is_tried() -> None:
+    config, tried, values = translate(act()).config, set[str](), list[float]()
+    while (
+        p := BY_NAME["sweep_reg"].function((cases.CONVERGING,), config, RuleContext(tried=frozenset(tried)))
+    ) is not None:
+        edited, changes = apply(config, p.edits)
+        tried.add(config_hash(edited))
+        values.append(changes[0].new)
+    assert values == pytest.approx([0.08, 0.12, 0.05, 0.2])
 
 
 def test_a_drifting_run() -> None:

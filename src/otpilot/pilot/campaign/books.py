@@ -1,4 +1,4 @@
-"""A campaign's ledger: opened, and asked whether it was begun and how long pilots have worked on it."""
+"""A campaign's ledger: opened, and asked whether it was begun or is over, and how long pilots have worked on it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +10,8 @@ from otpilot.pilot.ledger import Ledger
 
 SESSION = "session/"
 """How the keys begin under which each pilot writes down how long it has worked."""
+OVER_KEY = "over"
+"""Under it a pilot says why the campaign is over: workers end what they run. Who resumes takes it back."""
 
 
 def has_ledger(opened_paths: CampaignPaths, settings: CampaignSettings) -> bool:
@@ -38,6 +40,18 @@ def open_ledger(paths: CampaignPaths, settings: CampaignSettings, *, must_exist:
 def was_started(ledger: Ledger) -> bool:
     """Whether the ledger holds a campaign."""
     return bool(ledger.rounds())
+
+
+def say_over(ledger: Ledger, reason: str | None) -> None:
+    """Tell all workers that the campaign is over, and why; None takes it back."""
+    if ledger.get(OVER_KEY) != reason:
+        ledger.put(OVER_KEY, reason)
+
+
+def why_over(ledger: Ledger) -> str | None:
+    """Return why the campaign is over, as its pilot said it; None while it goes on."""
+    reason = ledger.get(OVER_KEY)
+    return None if reason is None else str(reason)
 
 
 def worked_seconds(ledger: Ledger, *, skip: str = "") -> float:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from otpilot.errors import ConfigError
+from otpilot.pilot.campaign.books import why_over
 from otpilot.pilot.campaign.folder import CampaignPaths
 from otpilot.pilot.campaign.pilot import Pilot
 from otpilot.pilot.campaign.settings import CampaignSettings, find_file, read_settings, settings_of
 from otpilot.pilot.executors.base import TrialSpec
 from otpilot.pilot.executors.start import find_checkpoint
 from otpilot.pilot.ledger import Ledger, Trial
+from otpilot.pilot.worker import BEATS_PER_LEASE
 
 SOFTWARE = "software"
 PACKAGES = ("otpilot", "lerobot", "torch")
@@ -107,27 +109,30 @@ class Hand(Pilot):
     """
 
     def work(self, *, watch: Callable[[], None] = lambda: None) -> str | None:
-        """Work until the campaign's pilot says that it is over, and return why; None if asked to stop before."""
+        """Work until the campaign's pilot says that it is over, and return why; None if asked to stop before.
+
+        It may be over while trials run (a budget is spent): they are suspended and given back.
+        """
         look_at = 0.0
         while True:
             watch()
             if self.asked_to_stop():
                 self._suspend("the worker was asked to stop")
                 return None
+            if not self.worker.running or self.clocks.seconds() >= look_at:
+                over = why_over(self.ledger)
+                if over is not None:
+                    self._suspend(over)
+                    return over
+                look_at = self.clocks.seconds() + self.ledger.lease_s / BEATS_PER_LEASE
             opens = self.settings.window.opens(self.clocks.local())
             if opens is not None:
                 self._wait_for_hours(opens)
                 continue
             done = self.worker.step()
             self._tell_trials(done)
-            if done.started or done.ended:
-                continue
-            if not done.running and self.clocks.seconds() >= look_at:
-                over = self._why_over()
-                if over is not None:
-                    return over
-                look_at = self.clocks.seconds() + 5.0
-            self.clocks.sleep(self.poll_s if done.running else max(self.poll_s, IDLE_S))
+            if not done.started and not done.ended:
+                self.clocks.sleep(self.poll_s if done.running else max(self.poll_s, IDLE_S))
 
     def spec_of(self, trial: Trial) -> TrialSpec:
         """Return what to run for a trial; what lies on another machine is not gone on from."""
@@ -136,11 +141,3 @@ class Hand(Pilot):
             self.tell(f"{spec.name} begins anew: {spec.continues.name} has no checkpoint on this machine.")
             return replace(spec, continues=None)
         return spec
-
-    def _why_over(self) -> str | None:
-        """Return why the campaign is over: the pilot has said so behind the last round's start, and nothing waits."""
-        stops = self.ledger.decisions(kind="stop")
-        rounds = self.ledger.rounds()
-        if not stops or not rounds or stops[-1].time < rounds[-1].started or self.ledger.status().open:
-            return None
-        return stops[-1].reason

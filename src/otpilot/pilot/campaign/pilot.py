@@ -11,7 +11,7 @@ from otpilot.config.plain import plain
 from otpilot.errors import RunError
 from otpilot.pilot.campaign.answers import OVER, Ended, Waiting
 from otpilot.pilot.campaign.arms import ENDED_WELL
-from otpilot.pilot.campaign.books import SESSION, worked_seconds
+from otpilot.pilot.campaign.books import SESSION, say_over, worked_seconds
 from otpilot.pilot.campaign.folder import CampaignPaths
 from otpilot.pilot.campaign.hopeless import hopeless_of
 from otpilot.pilot.campaign.scoring import score
@@ -22,6 +22,7 @@ from otpilot.pilot.guard import Guard, GuardSettings
 from otpilot.pilot.ledger import Ledger, Trial
 from otpilot.pilot.paths import TrialPaths
 from otpilot.pilot.rules import RULES, Rule
+from otpilot.pilot.states import HELD
 from otpilot.pilot.variants import LINEAGE_SUFFIX
 from otpilot.pilot.worker import Report, Score, Worker
 from otpilot.runs.paths import RunPaths
@@ -31,6 +32,8 @@ SESSION_S = 10.0
 """How often a pilot writes down how long it has worked: so much is lost when it is killed."""
 LOOK_S = 5.0
 """How often a pilot looks for what another one on the same ledger has ended."""
+LOOKS_AT_WORKERS = 120
+"""How often a pilot whose campaign is over looks whether workers have given their trials back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +130,7 @@ class Pilot:
         answer: Waiting | Ended = Waiting(what="")
         look_at = 0.0
         changed = True
+        say_over(self.ledger, None)
         while True:
             if self.asked_to_stop():
                 self._suspend("the pilot was asked to stop")
@@ -134,6 +138,8 @@ class Pilot:
                 return None
             spent = self._spent()
             if spent is not None:
+                key = f"stop/budget/{plain(self.settings.budget)}"
+                self.ledger.decide("stop", spent.reason, evidence={"kind": spent.kind}, key=key)
                 return self._over(spent)
             opens = self.settings.window.opens(self.clocks.local())
             self._tick(working=opens is None)
@@ -262,14 +268,26 @@ class Pilot:
             self.worker.stop(reason=reason)
 
     def _over(self, ended: Ended) -> Ended:
+        say_over(self.ledger, ended.reason)
         self._suspend(ended.reason)
         self._tick(working=True, now=True)
-        if ended.kind == "budget":
-            key = f"stop/budget/{plain(self.settings.budget)}"
-            self.ledger.decide("stop", ended.reason, evidence={"kind": ended.kind}, key=key)
+        self._wait_for_workers()
         self.tell(f"The campaign is over ({ended.kind}): {ended.reason}")
         self._write_reports(ended)
         return ended
+
+    def _wait_for_workers(self) -> None:
+        """Wait until workers have given back what they ran, so that the report says how it stands in the end."""
+        held: list[Trial] = []
+        for look in range(LOOKS_AT_WORKERS):
+            held = self.ledger.trials(states=HELD)
+            if not held or self.asked_to_stop():
+                return
+            if look == 0:
+                self.tell(f"Waiting for workers to end {len(held)} trials.")
+            self.clocks.sleep(self.poll_s)
+        owners = ", ".join(sorted({trial.owner or "nobody" for trial in held}))
+        self.tell(f"{len(held)} trials are still held by {owners}; they are taken over when the campaign is resumed.")
 
     # Telling
 

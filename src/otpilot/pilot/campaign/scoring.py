@@ -20,6 +20,7 @@ from otpilot.config.plain import plain
 from otpilot.errors import RunError
 from otpilot.pilot.rules import RuleContext, context_of
 from otpilot.pilot.worker import Score
+from otpilot.runs.history import RunHistory
 from otpilot.runs.metric_names import MACHINE
 from otpilot.runs.sources.run_folder import read_run_folder
 
@@ -42,8 +43,13 @@ class Assessment:
 
 def assess(run: Path, *, budget: int) -> dict[str, Any]:
     """Return what a run folder says, as plain data: `scores` by metric, `findings`, `recent` levels, `curves`."""
+    return assess_history(read_run_folder(run), budget=budget)
+
+
+def assess_history(history: RunHistory, *, budget: int) -> dict[str, Any]:
+    """Return what `assess` does, of a history that was read or made elsewhere."""
     limits = Thresholds()
-    report, card = report_run(read_run_folder(run), limits)
+    report, card = report_run(history, limits)
     context = context_of(report)
     return {
         "scores": _scores(card, int(limits.score_evaluations), budget),

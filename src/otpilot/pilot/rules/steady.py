@@ -1,9 +1,9 @@
-"""What to try when nothing is wrong: strengthen the transport, or sweep one knob (seeds 002, 003)."""
+"""What to try when nothing is wrong: strengthen the transport, or sweep one knob (seeds 002, 003, 004)."""
 
 from collections.abc import Sequence
 
 from otpilot.analysis.findings import Finding
-from otpilot.config.edits import value_at
+from otpilot.config.edits import learning_rate_path, policy_type, value_at
 from otpilot.pilot.proposal import Proposal
 from otpilot.pilot.rules.base import (
     LABELS,
@@ -16,13 +16,18 @@ from otpilot.pilot.rules.base import (
     evaluation_worse,
     found,
     level,
+    number_at,
     propose,
     times,
     troubled,
 )  # fmt: skip
+from otpilot.pilot.rules.optimiser import scale_learning_rate
+from otpilot.pilot.rules.plateau import HIGHEST_RATE, HIGHEST_RATE_ELSEWHERE
 
 GOOD_MASS = (0.05, 0.6)
 """Seeds contradict each other: 0.05 to 0.3 (004), 0.1 to 0.2 (001), bad above 0.6 (004). The widest is used."""
+FACTORS = (0.8, 1.2, 0.5, 2.0)
+"""Seed 002 sweeps by a fifth; seeds 001 (weight, rollback) and 004 (reg) go by halves and doubles."""
 
 
 def steady(findings: Sequence[Finding]) -> Finding | None:
@@ -50,17 +55,17 @@ def raise_weight_when_stable(findings: Sequence[Finding], config: Config, contex
 
 
 def sweep_reg(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Try reg a fifth lower, then a fifth higher, all else held (seed 002, sweep A: 0.08, 0.1, 0.12)."""
+    """Try reg a fifth lower, then higher (seed 002, sweep A: 0.08, 0.1, 0.12), then half and twice (seeds 001, 004)."""
     return _sweep(findings, config, context, REG, "stability against sharpness")
 
 
 def sweep_weight(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Try the weight a fifth lower, then a fifth higher, all else held (seed 002, sweep B: 0.08, 0.1, 0.12)."""
+    """Try the weight a fifth lower, then higher (seed 002, sweep B: 0.08 to 0.12), then half and twice (seed 001)."""
     return _sweep(findings, config, context, WEIGHT, "the balance of cloning and transport")
 
 
 def sweep_label(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Double weight_label, all else held (seed 002, sweep C: 0.02, 0.04)."""
+    """Double weight_label (seed 002, sweep C: 0.02, 0.04), then take a quarter of it (seed 001, iter5a)."""
     finding = steady(findings)
     if finding is None:
         return None
@@ -69,10 +74,48 @@ def sweep_label(findings: Sequence[Finding], config: Config, context: RuleContex
         config,
         context,
         (times(LABELS, 2.0),),
-        reason="Nothing is wrong; one knob is swept: a moderate increase of the label weight.",
+        (times(LABELS, 0.25),),
+        reason="Nothing is wrong; one knob is swept: how much the label says in the plan.",
         expected="A small change of evaluation, up or down.",
         failure=evaluation_worse(context),
         group="ot",
+    )
+
+
+def sweep_rate(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
+    """Try twice the learning rate, within the policy's limit, then half of it, all else held (seed 004, step 3)."""
+    finding, rate = steady(findings), number_at(config, learning_rate_path(config))
+    if finding is None or rate is None:
+        return None
+    highest = HIGHEST_RATE.get(policy_type(config) or "", HIGHEST_RATE_ELSEWHERE)
+    factors = (2.0, 0.5) if 2 * rate <= highest else (0.5,)
+    return propose(
+        finding,
+        config,
+        context,
+        *(scale_learning_rate(config, factor) for factor in factors),
+        reason="Nothing is wrong; one knob is swept: the size of the steps.",
+        expected="A small change of evaluation, up or down.",
+        failure=evaluation_worse(context),
+        group="bc",
+    )
+
+
+def sweep_batch(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
+    """Try twice the batch, then half of it, all else held (seed 004, step 3)."""
+    finding = steady(findings)
+    if finding is None:
+        return None
+    return propose(
+        finding,
+        config,
+        context,
+        (times("batch_size", 2.0),),
+        (times("batch_size", 0.5),),
+        reason="Nothing is wrong; one knob is swept: the rows of a step.",
+        expected="A small change of evaluation, up or down.",
+        failure=evaluation_worse(context),
+        group="bc",
     )
 
 
@@ -84,8 +127,7 @@ def _sweep(findings: Sequence[Finding], config: Config, context: RuleContext, pa
         finding,
         config,
         context,
-        (times(path, 0.8),),
-        (times(path, 1.2),),
+        *((times(path, factor),) for factor in FACTORS),
         reason=f"Nothing is wrong; one knob is swept: {about}.",
         expected="A small change of evaluation, up or down.",
         failure=evaluation_worse(context),

@@ -129,9 +129,11 @@ RULES: tuple[Rule, ...] = (
     _ot(diffusion.strengthen_weak_coupling, "seed 001, iter 2", "diffusion"),
     _ot(diffusion.sharpen_weak_coupling, "seed 001, iter 2", "diffusion"),
     _ot(steady.raise_weight_when_stable, "seed 003, next steps 3"),
-    _ot(steady.sweep_reg, "seed 002, recommendation 2, sweep A"),
-    _ot(steady.sweep_weight, "seed 002, recommendation 2, sweep B"),
-    _ot(steady.sweep_label, "seed 002, recommendation 2, sweep C"),
+    _ot(steady.sweep_reg, "seed 002, recommendation 2, sweep A; seeds 001 and 004"),
+    _ot(steady.sweep_weight, "seed 002, recommendation 2, sweep B; seed 001, rollback triggers"),
+    _ot(steady.sweep_label, "seed 002, recommendation 2, sweep C; seed 001, iter5a"),
+    _bc(steady.sweep_rate, "seed 004, step 3 and decision rule 3"),
+    _bc(steady.sweep_batch, "seed 004, step 3 and decision rule 3"),
     # how a run is watched and fed
     Rule(function=running.evaluate_less_often, source="seed 001, iter 1", group="run"),
     Rule(function=running.more_workers, source="otpilot: training that waits for its data", group="run"),
@@ -159,10 +161,30 @@ def judge(
         ConfigError: If the config itself does not hold together.
     """
     config = translate(config).config
+    notes: list[str] = []
+    proposals = _ask_all(rules, findings, config, context, notes, one_knob=one_knob)
+    if not any(proposal.group != "run" for proposal in proposals):
+        # A warning for which every remedy was tried must not end the search: the sweeps are asked without it.
+        calm = [finding for finding in findings if finding.severity != "warning"]
+        if len(calm) < len(findings):
+            again = _ask_all(rules, calm, config, context, notes, one_knob=one_knob)
+            proposals += [proposal for proposal in again if proposal.group != "run"]
+    return Judgement(proposals=tuple(proposals), notes=tuple(dict.fromkeys(notes)))
+
+
+def _ask_all(
+    rules: Sequence[Rule],
+    findings: Sequence[Finding],
+    config: Config,
+    context: RuleContext,
+    notes: list[str],
+    *,
+    one_knob: bool,
+) -> list[Proposal]:
+    """Return what every rule that holds for the config says, in their order, each resulting config once."""
     before = config_hash(config)
     active = transports(config)
     proposals: list[Proposal] = []
-    notes: list[str] = []
     seen: set[str] = set()
     for rule in rules:
         if rule.policies is not None and policy_type(config) not in rule.policies:
@@ -187,7 +209,7 @@ def judge(
         if key not in seen:
             seen.add(key)
             proposals.append(proposal)
-    return Judgement(proposals=tuple(proposals), notes=tuple(notes))
+    return proposals
 
 
 def _ask(

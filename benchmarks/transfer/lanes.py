@@ -8,7 +8,6 @@ from pathlib import Path
 from benchmarks.transfer.cells import Cell
 from benchmarks.transfer.results import FINISHED, RESULTS, Record, append_result, find_result, read_results
 from benchmarks.transfer.training import Training, Workplace
-
 from otpilot.errors import RunError
 
 POLL_S = 0.5

@@ -1,0 +1,96 @@
+"""What the tables mean, in sentences that follow from the verdicts."""
+
+from collections.abc import Iterator
+
+from benchmarks.transfer.tables import Difference, Row, Section
+
+OURS, COTRAINING, SOURCE_ONLY = "ot", "co-training", "source-only"
+QUESTION = "target_ood"
+AIM = 0.08
+"""What the project wants over the better of co-training and source-only on target OOD."""
+FEW = 5
+
+
+def conclusions(section: Section) -> Iterator[str]:
+    """Yield what a section shows: ours against co-training, the aim, what else won or lost, and how sure that is."""
+    ours, base = section.row(OURS), section.row(COTRAINING)
+    if ours is None or base is None:
+        yield "The transport's defaults and co-training are not both there yet, so the question stays open."
+    else:
+        yield from _ours(ours, base)
+        yield from _aim(section, ours)
+    yield from _others(section)
+    yield from _caution(section)
+
+
+def _ours(ours: Row, base: Row) -> Iterator[str]:
+    for cell in ours.cells:
+        found = ours.minus(base, cell)
+        if found is None:
+            yield "ot and co-training have no seed in common yet."
+            return
+        place = cell.replace("_", " ")
+        if found.word == "better":
+            said = f"**On {place}, transport with otpilot's defaults beats co-training**"
+        elif found.word == "worse":
+            said = f"**On {place}, transport with otpilot's defaults is worse than co-training**"
+        else:
+            said = f"**On {place}, transport with otpilot's defaults does not beat co-training** (not distinguishable)"
+        yield f"{said}: {_figures(found)}."
+
+
+def _aim(section: Section, ours: Row) -> Iterator[str]:
+    rivals = [row for name in (COTRAINING, SOURCE_ONLY) if (row := section.row(name)) is not None]
+    rival = max(rivals, key=lambda row: row.estimate(QUESTION).mean)
+    found = ours.minus(rival, QUESTION)
+    if found is None:
+        return
+    losses = [
+        cell
+        for cell in ours.cells
+        if cell != QUESTION and (lost := ours.minus(rival, cell)) is not None and lost.word == "worse"
+    ]
+    reached = found.word == "better" and found.mean >= AIM and not losses and len(rivals) == 2
+    missing = "" if len(rivals) == 2 else ", of the two only one has been run"
+    lost = f"; it loses on {', '.join(cell.replace('_', ' ') for cell in losses)}" if losses else ""
+    word = "reached" if reached else "not reached"
+    yield (
+        f"The aim, {AIM:.2f} more on target OOD than the better of co-training and source-only (here "
+        f"{rival.recipe.label}{missing}) without a loss elsewhere, is **{word}**: {_figures(found)}{lost}."
+    )
+
+
+def _others(section: Section) -> Iterator[str]:
+    better, worse = [], []
+    for row in section.distinct():
+        base = section.baseline(row, COTRAINING)
+        if base is None or base is row or row.recipe.label == OURS:
+            continue
+        found = row.minus(base, QUESTION)
+        if found is not None and found.seeds > 1 and found.word != "not distinguishable":
+            (better if found.word == "better" else worse).append(f"{row.recipe.label} ({_figures(found)})")
+    for word, names in (("Better", better), ("Worse", worse)):
+        if names:
+            yield f"{word} than co-training on target OOD, by the interval over seeds: {'; '.join(names)}."
+    compared = sum(1 for row in section.distinct() if section.baseline(row, COTRAINING) not in (None, row))
+    if better and compared > 1:
+        yield (
+            f"{compared} settings were compared; about one in forty of settings that change nothing would look better "
+            "by chance. A winner among many needs fresh seeds."
+        )
+
+
+def _caution(section: Section) -> Iterator[str]:
+    counts = [len(row.records) for row in section.rows]
+    if min(counts, default=0) < FEW:
+        yield (
+            f"Rows have {min(counts)} to {max(counts)} seeds; intervals from fewer than {FEW} are wide, and one seed's "
+            "interval says nothing of another training."
+        )
+
+
+def _figures(found: Difference) -> str:
+    seeds = "one seed, its episodes only" if found.seeds == 1 else f"{found.seeds} seeds"
+    if found.low is None or found.high is None:
+        return f"{found.mean:+.2f} in every one of {found.seeds} seeds"
+    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}], {seeds}"

@@ -1,0 +1,170 @@
+import math
+
+import pytest
+
+from benchmarks.transfer.cells import Cell
+from benchmarks.transfer.report import report_blocks, write_report
+from benchmarks.transfer.results import append_result, find_result, read_results
+from benchmarks.transfer.tables import make_sections
+from benchmarks.transfer.verify import compare_records, told
+from otpilot.errors import RunError, TrainingError
+from tests.benchmarks.transfer.made import record
+
+METHODS = {"source-only": 0.1, "co-training": 0.4, "ot": 0.6}
+
+
+def records(offset=0.0, suite="tabletop"):
+    return [
+        record(f"{suite}/act/{method}/2000/{100 + i}", 0.9, 0.8, rate + 0.02 * i + (offset if method == "ot" else 0.0))
+        for i in range(3)
+        for method, rate in METHODS.items()
+    ]
+
+
+def test_lines_come_back_and_torn_ones_are_told(tmp_path):
+    made = records()
+    for one in made:
+        path = append_result(one, tmp_path)
+    assert path.name == "tabletop.jsonl"
+    assert read_results(tmp_path) == made
+    with path.open("a") as file:
+        file.write('{"cell": "tabletop')
+    with pytest.raises(RunError, match="line 10"):
+        read_results(tmp_path)
+
+
+def test_a_result_is_found_by_what_was_trained():
+    made = [record("tabletop/act/ot+share=0.1/2000/100", 0.9, 0.8, 0.5, episodes=50)]
+    same = Cell.parse("tabletop/act/ot/2000/100")
+    assert find_result(same, made) == made[0]
+    assert find_result(same, made, episodes=100) is None
+    assert find_result(Cell.parse("tabletop/act/ot/2000/101"), made) is None
+    failed = record("tabletop/act/ot/2000/100", 0.9, 0.8, 0.5, state="diverged")
+    assert find_result(same, [failed]) is None
+
+
+def test_a_mean_has_the_t_interval_over_seeds():
+    (section,), stale = make_sections(records())
+    assert stale == []
+    found = section.row("ot").estimate("target_ood")
+    half = 4.302653 * 0.02 / math.sqrt(3)  # t with 2 degrees of freedom; .60, .62, .64 have a deviation of .02
+    assert (found.mean, found.low, found.high) == pytest.approx((0.62, 0.62 - half, 0.62 + half), abs=1e-6)
+    assert (found.seeds, found.episodes, found.basis) == (3, 300, "t over seeds")
+
+
+def test_equal_seeds_have_the_exact_interval_over_episodes():
+    (section,), _ = make_sections(records())
+    found = section.row("ot").estimate("source")
+    assert found.basis == "exact over episodes"
+    assert found.low == pytest.approx(0.8604, abs=1e-3)  # Clopper-Pearson, 270 of 300
+
+
+def test_differences_are_paired_by_seed():
+    made = [
+        record(f"tabletop/act/{method}/2000/{100 + i}", 0.9, 0.8, 0.3 + 0.2 * i + extra)
+        for i in range(3)
+        for method, extra in (("co-training", 0.0), ("ot", 0.1 + 0.01 * i))
+    ]
+    (section,), _ = make_sections(made)
+    found = section.row("ot").minus(section.row("co-training"), "target_ood")
+    assert found.word == "better"  # although the two overlap widely
+    assert found.mean == pytest.approx(0.11)
+    assert found.seeds == 3
+
+
+def test_changed_settings_leave_the_tables_but_not_in_silence():
+    old = record("tabletop/act/ot/2000/100", 0.9, 0.8, 0.5, hash="0" * 16)
+    sections, stale = make_sections([*records(), old])
+    assert stale == [old]
+    text = "".join(map(str, report_blocks(sections, stale, [old])))
+    assert "1 results belong to no cell" in text
+
+
+def test_baselines_share_what_changes_every_method():
+    made = [
+        record(f"tabletop/act/{name}/2000/{seed}", 0.9, 0.8, rate)
+        for seed in (100, 101)
+        for name, rate in (
+            ("co-training", 0.4),
+            ("co-training+targets=3", 0.1),
+            ("ot+targets=3", 0.2 + seed / 1000),
+            ("ot+window=5", 0.5),
+        )
+    ]
+    (section,), _ = make_sections(made)
+    assert section.baseline(section.row("ot", ["targets=3"]), "co-training").recipe.label == "co-training targets=3"
+    assert section.baseline(section.row("ot", ["window=5"]), "co-training").recipe.label == "co-training"
+
+
+def test_validation_seeds_stay_out_of_the_reported_tables():
+    tuning = record("tabletop/act/ot/2000/0", 0.9, 0.8, 1.0)
+    sections, _ = make_sections([*records(), tuning])
+    assert [(section.reported, len(section.distinct())) for section in sections] == [(True, 3), (False, 1)]
+    assert sections[0].row("ot").estimate("target_ood").mean == pytest.approx(0.62)
+
+
+@pytest.mark.parametrize(
+    ("offset", "sentence", "aim"),
+    [
+        (0.0, "transport with otpilot's defaults beats co-training", "is **reached**"),
+        (-0.4, "transport with otpilot's defaults is worse than co-training", "is **not reached**"),
+    ],
+)
+def test_the_words_follow_the_verdict(tmp_path, offset, sentence, aim):
+    made = [
+        record(f"tabletop/act/{method}/2000/{100 + i}", 0.9, 0.8, rate + 0.02 * i * (2 if method == "ot" else 1))
+        for i in range(3)
+        for method, rate in (METHODS | {"ot": 0.6 + offset}).items()
+    ]
+    write_report(made, tmp_path)
+    text = (tmp_path / "results.md").read_text()
+    assert f"**On target ood, {sentence}**" in text
+    assert aim in text
+
+
+def test_without_a_difference_the_report_says_that_it_does_not_beat(tmp_path):
+    made = [
+        record(f"tabletop/act/{method}/2000/{100 + i}", 0.9, 0.8, 0.5 + 0.1 * (i - 1) * sign)
+        for i in range(3)
+        for method, sign in (("co-training", 1), ("ot", -1))
+    ]
+    write_report(made, tmp_path)
+    assert "does not beat co-training** (not distinguishable)" in (tmp_path / "results.md").read_text()
+
+
+def test_page_and_picture_hold_what_the_text_holds(tmp_path):
+    from xml.etree import ElementTree
+
+    failed = record("tabletop/act/mmd/2000/100", 0.0, 0.0, 0.0, state="diverged", reason="the loss is <NaN>")
+    files = write_report([*records(), *records(0.1, suite="tabletop_far"), failed], tmp_path)
+    assert [path.name for path in files] == ["results.md", "results.html", "results.svg"]
+    picture = (tmp_path / "results.svg").read_text()
+    ElementTree.fromstring(picture)
+    assert "prefers-color-scheme: dark" in picture
+    page, text = (tmp_path / "results.html").read_text(), (tmp_path / "results.md").read_text()
+    for words in (
+        ".62 [.57, .67]",
+        "python -m benchmarks.transfer run tabletop/act/ot/2000/102 --episodes 100",
+        "A Processor",
+    ):
+        assert words in text
+        assert words in page
+    assert "tabletop/act/mmd/2000/100: diverged" in text
+    assert "&lt;NaN&gt;" in page
+
+
+def test_no_results_is_said(tmp_path):
+    write_report([], tmp_path)
+    assert "There are no results" in (tmp_path / "results.md").read_text()
+    assert not (tmp_path / "results.svg").exists()
+
+
+def test_a_rerun_agrees_or_differs():
+    stored = record("tabletop/act/ot/2000/100", 0.9, 0.8, 0.5)
+    near, far = (record("tabletop/act/ot/2000/100", 0.9, 0.8, rate) for rate in (0.55, 0.9))
+    assert all(one.agrees for one in compare_records(stored, near))
+    assert [one.agrees for one in compare_records(stored, far)] == [True, True, False]
+    assert "DIFFERS" in "".join(told(stored, far))
+    assert "the same" in told(stored, stored)[-1]
+    with pytest.raises(TrainingError, match="crashed"):
+        compare_records(stored, record("tabletop/act/ot/2000/100", 0.9, 0.8, 0.5, state="crashed"))
