@@ -110,7 +110,10 @@ def test_health_is_accepted_without_a_claim_and_only_if_the_cure_holds():
     screened = review(arm(scores=same), sick, LOSS)
     held = confirm(screened, review(arm(scores=same), sick, LOSS))
     assert (held.accepted, held.ground) == (True, "health")
-    assert "nothing is claimed" in held.reason
+    assert held.reason.endswith("nothing is claimed about it.")
+    lower = confirm(screened, review(arm(scores=(1.08, 1.01, 1.05, 1.02)), sick, LOSS))
+    assert (lower.accepted, lower.ground) == (True, "health")
+    assert "may well have got worse" in lower.reason
     flickers = review(arm(scores=same, tagged={"transport_dead": 2}), sick, LOSS)
     assert "chance is" in confirm(screened, flickers).reason
     assert not confirm(screened, review(arm(scores=same, problems=DEAD), sick, LOSS)).accepted

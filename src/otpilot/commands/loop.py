@@ -19,8 +19,9 @@ from otpilot.commands.worker import work as work_on
 from otpilot.errors import ConfigError
 
 if TYPE_CHECKING:
+    from otpilot.pilot.campaign.answers import Ended
     from otpilot.pilot.campaign.opening import Opened
-    from otpilot.pilot.campaign.stages import Campaign, Ended
+    from otpilot.pilot.campaign.stages import Campaign
     from otpilot.pilot.campaign.status import CampaignStatus
     from otpilot.pilot.executors.base import Executor
     from otpilot.pilot.slots import Slots
@@ -184,7 +185,7 @@ def _described(slots: "Slots") -> str:
 
 
 def _write_reports(opened: "Opened", made: "Campaign", ended: "Ended | None", *, show: bool = False) -> None:
-    from otpilot.pilot.campaign.story import write_reports
+    from otpilot.pilot.campaign.reports import write_reports
 
     for path in write_reports(opened, made, ended, console=console if show else None):
         if show:

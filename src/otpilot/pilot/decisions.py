@@ -231,8 +231,8 @@ def _by_health(cured: Sequence[str], fresh: Review) -> Acceptance:
         return Acceptance(
             accepted=True,
             ground="health",
-            reason=f"For its health: it cures {', '.join(proven)} and is not worse. Its score is not distinguishable "
-            f"from the incumbent's ({told}), so nothing is claimed about it.",
+            reason=f"For its health: it cures {', '.join(proven)} and is not worse beyond noise. Its score is not "
+            f"distinguishable from the incumbent's ({told}), so nothing is claimed about it.{_doubt(fresh)}",
         )
     fewer = ""
     if cured:
@@ -242,6 +242,13 @@ def _by_health(cured: Sequence[str], fresh: Review) -> Acceptance:
         ground="none",
         reason=f"On fresh seeds it is not distinguishable from the incumbent: {told}.{fewer}",
     )
+
+
+def _doubt(fresh: Review) -> str:
+    """Return a warning if the score of what is accepted for its health fell by more than a standard error."""
+    if fresh.gain is None or fresh.error is None or fresh.gain >= -PROMISE * fresh.error:
+        return ""
+    return " It may well have got worse: it lost more than its standard error; more seeds would tell."
 
 
 def keep_after_promotion(promoted: Review) -> Acceptance:

@@ -6,9 +6,10 @@ import threading
 import pytest
 
 from otpilot.pilot.campaign.folder import ask_to_stop, is_asked_to_stop, steering, steersman
+from otpilot.pilot.campaign.reports import write_reports
 from otpilot.pilot.campaign.stages import Campaign, Waiting
 from otpilot.pilot.campaign.status import read_status
-from otpilot.pilot.campaign.story import Story, write_reports
+from otpilot.pilot.campaign.story import Story
 from otpilot.pilot.ledger import Ledger
 from tests.pilot.campaign.conftest import essence
 from tests.pilot.campaign.test_campaign import settings
@@ -48,6 +49,25 @@ def test_reports_can_be_written_at_any_moment_and_say_something_everywhere(campa
     assert (story.incumbents[-1].ground, len(story.invalid)) == ("health", 3)
     assert "costnorm-ema_from-baseline" in texts[-1]
     assert (campaign.paths.reports / "report.html").read_text().startswith("<!")
+
+
+def test_each_round_is_added_once_to_the_journal(campaign):
+    campaign.write(settings(rounds=2, more='language = "zh"\njournal = "notes/act_ot.md"'), noise=0.01)
+    journal = campaign.paths.root / "notes" / "act_ot.md"
+    journal.parent.mkdir()
+    journal.write_text("# What stood here before\n")
+    campaign.run()
+    opened = campaign.opened()
+    texts = []
+    with campaign.ledger() as ledger:
+        for _ in range(2):
+            assert journal in write_reports(opened, made(campaign, ledger))
+            texts.append(journal.read_text())
+    assert texts[0] == texts[1]
+    assert texts[0].startswith("# What stood here before\n")
+    assert re.findall(r"<!-- campaign .*, round (\d) -->", texts[0]) == ["1", "2"]
+    assert "轮" in texts[0]
+    assert "轮" in (campaign.paths.reports / "report.md").read_text()
 
 
 def test_only_the_incumbents_checkpoints_are_kept(campaign):

@@ -9,13 +9,14 @@ from typing import Any
 
 from otpilot.config.plain import plain
 from otpilot.errors import RunError
+from otpilot.pilot.campaign.answers import OVER, Ended, Waiting
 from otpilot.pilot.campaign.arms import ENDED_WELL
 from otpilot.pilot.campaign.books import SESSION, say_over, worked_seconds
 from otpilot.pilot.campaign.folder import CampaignPaths
 from otpilot.pilot.campaign.hopeless import hopeless_of
 from otpilot.pilot.campaign.scoring import score
 from otpilot.pilot.campaign.settings import CampaignSettings
-from otpilot.pilot.campaign.stages import OVER, Campaign, Ended, Waiting
+from otpilot.pilot.campaign.stages import Campaign
 from otpilot.pilot.executors.base import Executor, TrialSpec
 from otpilot.pilot.guard import Guard, GuardSettings
 from otpilot.pilot.ledger import Ledger, Trial

@@ -17,11 +17,13 @@ FILE = "campaign.toml"
 AUTO = "auto"
 # Named here, because `loop status` must not wait for what rules and analysis import; a test compares them.
 PROPOSERS = ("rules", "random", "grid", "optuna")
+LANGUAGES = ("en", "zh")
 EVALUATION_LOSSES = (OFFLINE_L1, OFFLINE_LOSS)
 SUCCESS = "sim/success"
 MAY_CHANGE = (
     "rounds", "variants", "candidates", "patience", "proposer", "rules", "only", "budget", "allowed_hours",
-    "concurrency", "threads", "gpus", "on_pilot_death", "guard", "keep_checkpoints", "trial.retries",
+    "concurrency", "threads", "gpus", "on_pilot_death", "guard", "keep_checkpoints", "language", "journal",
+    "trial.retries",
 )  # fmt: skip
 """Keys that may change when a campaign is resumed: what they decide lies in the future. The rest is its identity."""
 
@@ -121,6 +123,8 @@ class CampaignSettings:
     gpus: bool = True
     on_pilot_death: str = "kill"
     keep_checkpoints: bool = False
+    language: str = LANGUAGES[0]
+    journal: str = ""
     trial: TrialSettings = field(default_factory=TrialSettings)
     budget: BudgetSettings = field(default_factory=BudgetSettings)
     guard: GuardLimits = field(default_factory=GuardLimits)
@@ -136,6 +140,7 @@ class CampaignSettings:
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
         _one_of("proposer", self.proposer, PROPOSERS)
+        _one_of("language", self.language, LANGUAGES)
         _one_of("only", self.only, ("", "ot", "bc"))
         _one_of("on_pilot_death", self.on_pilot_death, ("kill", "adopt"))
         if self.metric not in (AUTO, *EVALUATION_LOSSES) and not self.metric.startswith(SUCCESS):
