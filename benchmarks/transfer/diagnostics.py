@@ -6,7 +6,7 @@ results/diagnostics/runs.jsonl and draws a picture beside it.
 
 import fcntl
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,6 +129,7 @@ def encode(policy: Any, preprocessor: Any, observation: Mapping[str, NDArray[Any
 
     parts: dict[str, list[NDArray[np.float64]]] = {IMAGES: [], FUSED: []}
     rows = len(next(iter(observation.values())))
+    steps = policy.config.n_obs_steps
     policy.eval()
     for start in range(0, rows, CHUNK):
         batch: dict[str, Any] = {}
@@ -142,10 +143,18 @@ def encode(policy: Any, preprocessor: Any, observation: Mapping[str, NDArray[Any
             if policy.config.type == "act":
                 policy.predict_action_chunk(ready)
             else:
-                tap.encode(ready)
+                tap.encode(_standing_still(ready, steps))
         for key, made in parts.items():
             made.append(tap.embedding(key).double().cpu().numpy())
     return {key: np.concatenate(made) for key, made in parts.items()}
+
+
+def _standing_still(batch: Mapping[str, Any], steps: int) -> dict[str, Any]:
+    """Return rows (n, ...) of one observation as rows (n, steps, ...) of a robot that has not moved."""
+    return {
+        key: value.unsqueeze(1).expand(-1, steps, *value.shape[1:]) if key.startswith("observation.") else value
+        for key, value in batch.items()
+    }
 
 
 def read_diagnoses(folder: Path = FOLDER) -> list[Diagnosis]:
@@ -165,59 +174,6 @@ def read_diagnoses(folder: Path = FOLDER) -> list[Diagnosis]:
             raise RunError(f"{path}, line {number}: {error}.") from error
         found[one.run] = one
     return list(found.values())
-
-
-def diagnostics_section(lines: Iterable[str], *, pictures: str = "") -> str:
-    """Return a Markdown section of JSON lines: a table per suite and encoding, and the pictures.
-
-    Args:
-        lines: Lines of results/diagnostics/runs.jsonl; of several of one run the last counts.
-        pictures: What to write before a picture's name, e.g. "../benchmarks/transfer/results/diagnostics/"; without
-            it no picture is shown.
-    """
-    newest = {found.run: found for found in map(Diagnosis.from_line, lines)}
-    if not newest:
-        return ""
-    parts = ["## Diagnostics", "", _HOW_TO_READ, ""]
-    for suite in dict.fromkeys(found.suite for found in newest.values()):
-        mine = [found for found in newest.values() if found.suite == suite]
-        parts += [f"### {suite}", "", *_table(mine), ""]
-        if pictures:
-            parts += [f"![{found.run}]({pictures}{found.picture})" for found in mine] + [""]
-    return "\n".join(parts).rstrip() + "\n"
-
-
-_HOW_TO_READ = (
-    "The same states are drawn in both domains and encoded by each run's policy. *Probe*: how well a linear classifier "
-    "tells the domains apart on unseen episodes, in all dimensions and in the eight leading principal components (0.50 "
-    "is chance). *Between*: share of the variance that lies between the domains' means. *Twin first*: how often a "
-    "target picture's nearest source picture is its own twin, and *rank* the twin's mean rank (1 is best), where the "
-    "target was demonstrated (left) and where it was not (right). *Diagonal*: share of the transport plan on the drawn "
-    "pairs."
-)
-
-
-def _table(found: Sequence[Diagnosis]) -> list[str]:
-    regions = " | ".join(f"{region}: twin first | {region}: rank" for region in REGIONS)
-    head = f"| run | encoding | probe | probe, 8 components | between | {regions} | mass | diagonal |"
-    rows = [head, "|---|---|" + "---:|" * (head.count("|") - 3)]
-    for one in found:
-        for name, encoding in one.encodings.items():
-            apart = encoding.separation
-            cells = [f"{apart.accuracy:.2f}", f"{apart.accuracy_few:.2f}", f"{apart.variance_share:.2f}"]
-            for region in REGIONS:
-                twin = encoding.match[region]
-                cells += [
-                    f"{twin.top1:.2f} (chance {twin.chance_top1:.3f})",
-                    f"{twin.mean_rank:.1f} (chance {twin.chance_rank:.1f})",
-                ]
-            cells += [_number(one.transport.get("mass")), _number(one.transport.get("diag_share"))]
-            rows.append(f"| {one.run} | {name.rpartition('.')[2]} | {' | '.join(cells)} |")
-    return rows
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
 
 
 def _measure(source: NDArray[np.float64], target: NDArray[np.float64], twins: Twins) -> Encoding:

@@ -9,9 +9,9 @@ from benchmarks.transfer.diagnostics import (
     IMAGES,
     Diagnosis,
     diagnose,
-    diagnostics_section,
     read_diagnoses,
 )
+from benchmarks.transfer.diagnostics_report import diagnostics_section
 from benchmarks.transfer.diagnostics_twins import REGIONS, make_twins
 from otpilot.errors import ConfigError, MissingFileError, RunError
 from otpilot.training.session import train
