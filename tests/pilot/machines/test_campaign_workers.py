@@ -56,7 +56,7 @@ def test_twelve_real_trials_one_worker_killed_and_the_database_restarted(world, 
             attempts = ledger.attempts(hit.id)
             first, *between, last = [a.outcome for a in attempts]
             assert (first, last) == ("lost", "finished")
-            assert set(between) <= {"given back"}, "a worker may give back what it took while the database was away"
+            assert set(between) <= {"given back"}, "one without a free slot gives back what it took over"
             assert f":{killed.pid}:" not in attempts[-1].owner
             starts = campaign.starts(hit)
             assert len(starts) >= 2, "it had ended when its worker was killed"
