@@ -144,7 +144,9 @@ def _diagnose(given: argparse.Namespace) -> int:
 
 
 def _report(given: argparse.Namespace) -> int:
-    for path in write_report(read_results(given.results), given.out):
+    from benchmarks.transfer.diagnostics import read_diagnoses
+
+    for path in write_report(read_results(given.results), given.out, read_diagnoses(given.results / "diagnostics")):
         print(path)
     return 0
 

@@ -16,6 +16,8 @@ from benchmarks.transfer.blocks import (
 )
 from benchmarks.transfer.cells import Cell
 from benchmarks.transfer.chart import chart
+from benchmarks.transfer.diagnostics import Diagnosis
+from benchmarks.transfer.diagnostics_report import diagnostics_blocks
 from benchmarks.transfer.grids import BASELINES, GRIDS
 from benchmarks.transfer.methods import METHODS
 from benchmarks.transfer.results import FINISHED, Record, machine_words
@@ -39,11 +41,11 @@ INTRODUCTION = (
 )
 
 
-def write_report(records: Sequence[Record], folder: Path) -> list[Path]:
+def write_report(records: Sequence[Record], folder: Path, diagnoses: Sequence[Diagnosis] = ()) -> list[Path]:
     """Write results.md, results.html and results.svg to a folder and return the files."""
     sections, stale = make_sections(records)
     pictured = [section for section in sections if section.reported and _usual(section)]
-    blocks = list(report_blocks(sections, stale, records))
+    blocks = list(report_blocks(sections, stale, records, diagnoses))
     written = {
         "results.md": render_markdown(blocks),
         "results.html": render_html(blocks, title=TITLE),
@@ -56,7 +58,12 @@ def write_report(records: Sequence[Record], folder: Path) -> list[Path]:
     return [folder / name for name in written]
 
 
-def report_blocks(sections: Sequence[Section], stale: Sequence[Record], records: Sequence[Record]) -> Iterator[Block]:
+def report_blocks(
+    sections: Sequence[Section],
+    stale: Sequence[Record],
+    records: Sequence[Record],
+    diagnoses: Sequence[Diagnosis] = (),
+) -> Iterator[Block]:
     """Yield everything the report says."""
     yield Heading(text=TITLE, level=1)
     yield from (Text(text=text) for text in INTRODUCTION)
@@ -69,6 +76,7 @@ def report_blocks(sections: Sequence[Section], stale: Sequence[Record], records:
         yield Drawing(about=about, file="results.svg", inline=chart(pictured, cell=QUESTION, standalone=False))
     for section in reported:
         yield from _section(section)
+    yield from diagnostics_blocks(diagnoses)
     validation = [section for section in sections if not section.reported]
     if validation:
         yield Heading(text="Validation seeds")

@@ -23,7 +23,7 @@ from otpilot.demo.settings import (
 from otpilot.errors import ConfigError, closest
 
 SOURCE_SEED, TARGET_SEED = 0, 1
-STEPS = {"act": 2000, "diffusion": DEFAULT_STEPS["diffusion"]}
+STEPS = {"act": 1000, "diffusion": DEFAULT_STEPS["diffusion"]}
 SOURCE_SHARE = 0.625  # 10 of 16 rows
 
 

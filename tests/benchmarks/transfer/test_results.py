@@ -15,7 +15,7 @@ METHODS = {"source-only": 0.1, "co-training": 0.4, "ot": 0.6}
 
 def records(offset=0.0, suite="tabletop"):
     return [
-        record(f"{suite}/act/{method}/2000/{100 + i}", 0.9, 0.8, rate + 0.02 * i + (offset if method == "ot" else 0.0))
+        record(f"{suite}/act/{method}/1000/{100 + i}", 0.9, 0.8, rate + 0.02 * i + (offset if method == "ot" else 0.0))
         for i in range(3)
         for method, rate in METHODS.items()
     ]
@@ -34,12 +34,12 @@ def test_lines_come_back_and_torn_ones_are_told(tmp_path):
 
 
 def test_a_result_is_found_by_what_was_trained():
-    made = [record("tabletop/act/ot+share=0.1/2000/100", 0.9, 0.8, 0.5, episodes=50)]
-    same = Cell.parse("tabletop/act/ot/2000/100")
+    made = [record("tabletop/act/ot+share=0.1/1000/100", 0.9, 0.8, 0.5, episodes=50)]
+    same = Cell.parse("tabletop/act/ot/1000/100")
     assert find_result(same, made) == made[0]
     assert find_result(same, made, episodes=100) is None
-    assert find_result(Cell.parse("tabletop/act/ot/2000/101"), made) is None
-    failed = record("tabletop/act/ot/2000/100", 0.9, 0.8, 0.5, state="diverged")
+    assert find_result(Cell.parse("tabletop/act/ot/1000/101"), made) is None
+    failed = record("tabletop/act/ot/1000/100", 0.9, 0.8, 0.5, state="diverged")
     assert find_result(same, [failed]) is None
 
 
@@ -61,7 +61,7 @@ def test_equal_seeds_have_the_exact_interval_over_episodes():
 
 def test_differences_are_paired_by_seed():
     made = [
-        record(f"tabletop/act/{method}/2000/{100 + i}", 0.9, 0.8, 0.3 + 0.2 * i + extra)
+        record(f"tabletop/act/{method}/1000/{100 + i}", 0.9, 0.8, 0.3 + 0.2 * i + extra)
         for i in range(3)
         for method, extra in (("co-training", 0.0), ("ot", 0.1 + 0.01 * i))
     ]
@@ -73,7 +73,7 @@ def test_differences_are_paired_by_seed():
 
 
 def test_changed_settings_leave_the_tables_but_not_in_silence():
-    old = record("tabletop/act/ot/2000/100", 0.9, 0.8, 0.5, hash="0" * 16)
+    old = record("tabletop/act/ot/1000/100", 0.9, 0.8, 0.5, hash="0" * 16)
     sections, stale = make_sections([*records(), old])
     assert stale == [old]
     text = "".join(map(str, report_blocks(sections, stale, [old])))
@@ -82,7 +82,7 @@ def test_changed_settings_leave_the_tables_but_not_in_silence():
 
 def test_baselines_share_what_changes_every_method():
     made = [
-        record(f"tabletop/act/{name}/2000/{seed}", 0.9, 0.8, rate)
+        record(f"tabletop/act/{name}/1000/{seed}", 0.9, 0.8, rate)
         for seed in (100, 101)
         for name, rate in (
             ("co-training", 0.4),
@@ -97,7 +97,7 @@ def test_baselines_share_what_changes_every_method():
 
 
 def test_validation_seeds_stay_out_of_the_reported_tables():
-    tuning = record("tabletop/act/ot/2000/0", 0.9, 0.8, 1.0)
+    tuning = record("tabletop/act/ot/1000/0", 0.9, 0.8, 1.0)
     sections, _ = make_sections([*records(), tuning])
     assert [(section.reported, len(section.distinct())) for section in sections] == [(True, 3), (False, 1)]
     assert sections[0].row("ot").estimate("target_ood").mean == pytest.approx(0.62)
@@ -112,7 +112,7 @@ def test_validation_seeds_stay_out_of_the_reported_tables():
 )
 def test_the_words_follow_the_verdict(tmp_path, offset, sentence, aim):
     made = [
-        record(f"tabletop/act/{method}/2000/{100 + i}", 0.9, 0.8, rate + 0.02 * i * (2 if method == "ot" else 1))
+        record(f"tabletop/act/{method}/1000/{100 + i}", 0.9, 0.8, rate + 0.02 * i * (2 if method == "ot" else 1))
         for i in range(3)
         for method, rate in (METHODS | {"ot": 0.6 + offset}).items()
     ]
@@ -124,7 +124,7 @@ def test_the_words_follow_the_verdict(tmp_path, offset, sentence, aim):
 
 def test_without_a_difference_the_report_says_that_it_does_not_beat(tmp_path):
     made = [
-        record(f"tabletop/act/{method}/2000/{100 + i}", 0.9, 0.8, 0.5 + 0.1 * (i - 1) * sign)
+        record(f"tabletop/act/{method}/1000/{100 + i}", 0.9, 0.8, 0.5 + 0.1 * (i - 1) * sign)
         for i in range(3)
         for method, sign in (("co-training", 1), ("ot", -1))
     ]
@@ -135,7 +135,7 @@ def test_without_a_difference_the_report_says_that_it_does_not_beat(tmp_path):
 def test_page_and_picture_hold_what_the_text_holds(tmp_path):
     from xml.etree import ElementTree
 
-    failed = record("tabletop/act/mmd/2000/100", 0.0, 0.0, 0.0, state="diverged", reason="the loss is <NaN>")
+    failed = record("tabletop/act/mmd/1000/100", 0.0, 0.0, 0.0, state="diverged", reason="the loss is <NaN>")
     files = write_report([*records(), *records(0.1, suite="tabletop_far"), failed], tmp_path)
     assert [path.name for path in files] == ["results.md", "results.html", "results.svg"]
     picture = (tmp_path / "results.svg").read_text()
@@ -144,12 +144,12 @@ def test_page_and_picture_hold_what_the_text_holds(tmp_path):
     page, text = (tmp_path / "results.html").read_text(), (tmp_path / "results.md").read_text()
     for words in (
         ".62 [.57, .67]",
-        "python -m benchmarks.transfer run tabletop/act/ot/2000/102 --episodes 100",
+        "python -m benchmarks.transfer run tabletop/act/ot/1000/102 --episodes 100",
         "A Processor",
     ):
         assert words in text
         assert words in page
-    assert "tabletop/act/mmd/2000/100: diverged" in text
+    assert "tabletop/act/mmd/1000/100: diverged" in text
     assert "&lt;NaN&gt;" in page
 
 
@@ -160,11 +160,11 @@ def test_no_results_is_said(tmp_path):
 
 
 def test_a_rerun_agrees_or_differs():
-    stored = record("tabletop/act/ot/2000/100", 0.9, 0.8, 0.5)
-    near, far = (record("tabletop/act/ot/2000/100", 0.9, 0.8, rate) for rate in (0.55, 0.9))
+    stored = record("tabletop/act/ot/1000/100", 0.9, 0.8, 0.5)
+    near, far = (record("tabletop/act/ot/1000/100", 0.9, 0.8, rate) for rate in (0.55, 0.9))
     assert all(one.agrees for one in compare_records(stored, near))
     assert [one.agrees for one in compare_records(stored, far)] == [True, True, False]
     assert "DIFFERS" in "".join(told(stored, far))
     assert "the same" in told(stored, stored)[-1]
     with pytest.raises(TrainingError, match="crashed"):
-        compare_records(stored, record("tabletop/act/ot/2000/100", 0.9, 0.8, 0.5, state="crashed"))
+        compare_records(stored, record("tabletop/act/ot/1000/100", 0.9, 0.8, 0.5, state="crashed"))
