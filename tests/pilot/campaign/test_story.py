@@ -51,6 +51,16 @@ def test_reports_can_be_written_at_any_moment_and_say_something_everywhere(campa
     assert (campaign.paths.reports / "report.html").read_text().startswith("<!")
 
 
+@pytest.mark.parametrize(("gain", "said"), [(0.0, "Train costnorm-ema"), (-0.03, "on more seeds")])
+def test_an_incumbent_that_may_have_got_worse_is_not_to_be_trained_on(campaign, gain, said):
+    campaign.write(settings(), noise=0.02, cure_gain=gain)
+    campaign.run()
+    with campaign.ledger() as ledger:
+        story = Story(campaign.opened(), made(campaign, ledger)).tell()
+    assert story.incumbents[-1].ground == "health"
+    assert said in story.next_steps[0]
+
+
 def test_each_round_is_added_once_to_the_journal(campaign):
     campaign.write(settings(rounds=2, more='language = "zh"\njournal = "notes/act_ot.md"'), noise=0.01)
     journal = campaign.paths.root / "notes" / "act_ot.md"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from otpilot.analysis.view import is_success
 from otpilot.pilot.campaign.opening import Opened
+from otpilot.pilot.decisions import PROMISE
 from otpilot.pilot.ledger import Decision
 from otpilot.report.campaign.result import Incumbent, Node
 
@@ -22,7 +23,12 @@ def next_steps(
             f"Look into the log of the first baseline trial under {opened.paths.trials}, and mend the base config.",
         )
     kind = next((str(d.evidence.get("kind")) for d in reversed(decisions) if d.kind == "stop"), "")
-    if last.ground in ("score", "health"):
+    if _may_have_got_worse(last, decisions):
+        steps.append(
+            f"Before {last.name} is trained any longer, compare it with {incumbents[-2].name} on more seeds: it was "
+            "accepted for its health, and its score fell by more than its standard error."
+        )
+    elif last.ground in ("score", "health"):
         claim = "better beyond noise" if last.ground == "score" else "healthier; about its score nothing is claimed"
         steps.append(
             f"Train {last.name} to the end of its schedule ({claim}): its config lies under {opened.paths.configs}, "
@@ -36,6 +42,12 @@ def next_steps(
         steps.append("Measure closed-loop success before believing it: trials were ranked by a held-out loss only.")
     steps += _by_kind(kind, opened)
     return tuple(steps)
+
+
+def _may_have_got_worse(last: Incumbent, decisions: Sequence[Decision]) -> bool:
+    found = next((d.evidence for d in decisions if d.key == f"r{last.round}/confirm/{last.name}"), {})
+    gain, error = found.get("gain"), found.get("error")
+    return last.ground == "health" and gain is not None and error is not None and gain < -PROMISE * error
 
 
 def _by_kind(kind: str, opened: Opened) -> list[str]:
