@@ -107,7 +107,8 @@ class Worker:
         ended = [trial for job in list(self._jobs) if (trial := self._look_after(job)) is not None]
         started = []
         if time.monotonic() >= self._look_at:  # with many workers, asking at each step is most of the ledger's load
-            while (trial := self._take(lost_only=True)) is not None:
+            # lost trials are taken over without a free slot, too: they may still run here; a pilot without any has none
+            while self._executor.slots and (trial := self._take(lost_only=True)) is not None:
                 started.append(trial)
             self._look_at = time.monotonic() + self._ledger.lease_s / BEATS_PER_LEASE
         while take_new and self._executor.has_room() and (trial := self._take(lost_only=False)) is not None:

@@ -1,7 +1,11 @@
 """Trials in a cluster's queue: leased, not running, and not late."""
 
+import os
+import subprocess
+
 import pytest
 
+from otpilot.pilot import supervisor
 from otpilot.pilot.executors.in_process import InProcessExecutor
 from otpilot.pilot.executors.nowhere import NowhereExecutor
 from otpilot.pilot.guard import GuardSettings
@@ -53,10 +57,15 @@ def test_what_began_and_ended_between_two_looks_has_run(bench, book):
     assert book.trial(1).started is not None
 
 
-def test_a_pilot_that_only_steers_takes_nothing(bench, book):
+def test_a_pilot_that_only_steers_takes_nothing_not_even_what_was_lost(bench, book):
     book.add_trials([new_trial(n) for n in range(3)])
+    with subprocess.Popen(["sleep", "600"]) as dead:
+        owner = f"{os.uname().nodename}:{dead.pid}:{supervisor.birth(dead.pid)}"
+        dead.kill()
+    book.claim(owner)
     with NowhereExecutor() as executor:
         worker = Worker(book, executor, spec_of=lambda t: bench.spec())
         assert (worker.step().started, worker.running, executor.slots) == ((), 0, 0)
         worker.stop(reason="over")
-    assert [t.state for t in book.trials()] == ["queued"] * 3
+    assert [a.outcome for a in book.attempts(1)] == [None], "who has room takes it over"
+    assert [t.state for t in book.trials()] == ["leased", "queued", "queued"]
