@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background, as `nohup` and `&` do
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else Ctrl-C is ignored here and in every child
 logging.getLogger("lerobot.utils.import_utils").setLevel(logging.ERROR)  # torchcodec without FFmpeg is fine here
 
 TINY_ACT = {
