@@ -57,6 +57,11 @@ class Drawing:
     inline: str
 
 
+_TABLES = """
+table { border-collapse: collapse; font-size: 14px; }
+th, td { text-align: left; vertical-align: top; padding: 6px 22px 6px 0; }
+tbody tr + tr > * { border-top: 1px solid var(--line); }
+"""
 _TONES = """
 :root { --good: #1b7f4b; --bad: #b3261e; --warn: #8a5a00; --band: #0072b21a; }
 @media (prefers-color-scheme: dark) { :root { --good: #63d29a; --bad: #ff8a80; --warn: #f2b84b; --band: #56b4e924; } }
@@ -78,7 +83,7 @@ def render_html(blocks: Sequence[Block], *, title: str) -> str:
         '<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{safe_text(title)}</title>",
-        f"<style>{css}{_TONES}{DRAWING_CSS}</style>",
+        f"<style>{css}{_TONES}{_TABLES}{DRAWING_CSS}</style>",
         "<main>",
     ]
     return "\n".join([*head, *(line for block in blocks for line in _html(block)), "</main>", "</html>", ""])

@@ -86,8 +86,9 @@ def _others(section: Section) -> Iterator[str]:
 def _caution(section: Section) -> Iterator[str]:
     counts = [len(row.records) for row in section.rows]
     if min(counts, default=0) < FEW:
+        few, most = min(counts), max(counts)
         yield (
-            f"Rows have {min(counts)} to {max(counts)} seeds; intervals from fewer than {FEW} are wide, and one seed's "
+            f"Rows have {few if few == most else f'{few} to {most}'} seed{'s' * (most != 1)}; intervals from fewer than {FEW} are wide, and one seed's "
             "interval says nothing of another training."
         )
 
