@@ -87,9 +87,10 @@ def _caution(section: Section) -> Iterator[str]:
     counts = [len(row.records) for row in section.rows]
     if min(counts, default=0) < FEW:
         few, most = min(counts), max(counts)
+        seeds = f"{few if few == most else f'{few} to {most}'} seed{'s' * (most != 1)}"
         yield (
-            f"Rows have {few if few == most else f'{few} to {most}'} seed{'s' * (most != 1)}; intervals from fewer than {FEW} are wide, and one seed's "
-            "interval says nothing of another training."
+            f"Rows have {seeds}; intervals from fewer than {FEW} are wide, and one seed's interval says nothing of "
+            "another training."
         )
 
 
