@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.transfer.metaworld_place import ENV_TYPE, TOKEN, Place
+from benchmarks.transfer.sections import Folders, common_sections
 from benchmarks.transfer.suite import Data, Suite
-from benchmarks.transfer.tabletop import Folders
-from otpilot.demo.settings import EMA_DECAY, POLICIES, RATE, SHARPNESS, TOPK, WINDOW_SIZE
+from otpilot.demo.settings import POLICIES
 from otpilot.errors import ConfigError, closest
 
 SOURCE_EPISODES, TARGET_EPISODES = 60, 10
 SOURCE_SEED, TARGET_SEED = 0, 1
 STEPS = {"act": 600, "diffusion": 2000}
-SOURCE_SHARE = 0.625  # 10 of 16 rows
 EVAL_BATCH = 20  # episodes side by side
 
 
@@ -61,34 +60,10 @@ class MetaworldSuite(Suite):
             f"target_id=target{suffix}:left",
             f"target_ood=target{suffix}:right",
         ]
-        settings = POLICIES[policy]
         return {
-            "dataset": {"repo_id": f"otpilot/{self.name}_target", "root": str(at.target), "use_imagenet_stats": False},
-            "policy": {"type": policy, "device": "cpu", "push_to_hub": False, **settings},
-            "use_policy_training_preset": False,
-            "optimizer": {"type": "adamw", "lr": RATE[policy], "weight_decay": 1e-4, "grad_clip_norm": 10.0},
-            "scheduler": {
-                "type": "cosine_decay_with_warmup",
-                "num_warmup_steps": 50,
-                "num_decay_steps": steps,
-                "peak_lr": RATE[policy],
-                "decay_lr": RATE[policy] / 50,
-            },
-            "env": {"type": ENV_TYPE, "cells": cells, "picture_every": settings["n_action_steps"]},
+            **common_sections(self.name, at, policy=policy, steps=steps),
+            "env": {"type": ENV_TYPE, "cells": cells, "picture_every": POLICIES[policy]["n_action_steps"]},
             "eval": {"batch_size": EVAL_BATCH, "use_async_envs": False},
-            "batch_size": 16,
-            "ema_decay": EMA_DECAY[policy],
-            "ot": {
-                "enable": True,
-                "src_repo_id": f"otpilot/{self.name}_{at.source.name}",
-                "src_root": str(at.source),
-                "pair_info_path": str(at.pairs),
-                "bc_src_weight": SOURCE_SHARE,
-                "window_size": WINDOW_SIZE,
-                "sharpness": SHARPNESS,
-                "topk_src_episodes": TOPK,
-                "loss_config": {"features": _features()},
-            },
         }
 
     def command(self, config: Path) -> Sequence[str]:
@@ -98,11 +73,6 @@ class MetaworldSuite(Suite):
     def _check(self, data: Data) -> None:
         if data.pairs != "dtw":
             raise ConfigError(f"{self.name} has no {data.pairs} pairs; allowed: dtw.")
-
-
-def _features() -> list[dict[str, Any]]:
-    image = {"src_key": "observation.images.top", "use_learned_embed": True, "weight_embed": 1.0, "term_name": "image"}
-    return [image, {"src_key": "action", "weight_label": 1.0, "term_name": "action_lbl"}]
 
 
 METAWORLD = MetaworldSuite(

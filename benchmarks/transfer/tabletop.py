@@ -1,6 +1,5 @@
 """The tabletop simulator as suites: a source over the whole table, a target shown on its left half only."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,46 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.transfer.sections import Folders, common_sections
 from benchmarks.transfer.suite import Data, Suite
 from otpilot.demo.settings import (
     DEFAULT_STEPS,
-    EMA_DECAY,
     POLICIES,
-    RATE,
-    SHARPNESS,
     SOURCE_EPISODES,
     TARGET_EPISODES,
-    TOPK,
-    WINDOW_SIZE,
 )
 from otpilot.errors import ConfigError, closest
 
 SOURCE_SEED, TARGET_SEED = 0, 1
 STEPS = {"act": 1000, "diffusion": DEFAULT_STEPS["diffusion"]}
-SOURCE_SHARE = 0.625  # 10 of 16 rows
-
-
-@dataclass(frozen=True, kw_only=True)
-class Folders:
-    """Where the parts of one suite's data lie; all target sets share the source."""
-
-    root: Path
-    data: Data
-
-    @property
-    def source(self) -> Path:
-        """The source dataset."""
-        return self.root / ("source_token" if self.data.token else "source")
-
-    @property
-    def target(self) -> Path:
-        """The target dataset."""
-        return self.root / self.data.slug / "target"
-
-    @property
-    def pairs(self) -> Path:
-        """The pair table."""
-        return self.root / self.data.slug / f"pairs_{self.data.pairs}.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,37 +61,8 @@ class TabletopSuite(Suite):
             f"target_ood={self.target}{suffix}:right",
         ]
         return {
-            "dataset": {
-                "repo_id": f"otpilot/{self.name}_target",
-                "root": str(at.target),
-                "use_imagenet_stats": False,
-            },
-            "policy": {"type": policy, "device": "cpu", "push_to_hub": False, **POLICIES[policy]},
-            **_schedule(RATE[policy], steps),
+            **common_sections(self.name, at, policy=policy, steps=steps),
             "env": {"type": "otpilot_tabletop", "cells": cells},
-            "batch_size": 16,
-            "ema_decay": EMA_DECAY[policy],
-            "ot": {
-                "enable": True,
-                "src_repo_id": f"otpilot/{self.name}_{at.source.name}",
-                "src_root": str(at.source),
-                "pair_info_path": str(at.pairs),
-                "bc_src_weight": SOURCE_SHARE,
-                "window_size": WINDOW_SIZE,
-                "sharpness": SHARPNESS,
-                "topk_src_episodes": TOPK,
-                "loss_config": {
-                    "features": [
-                        {
-                            "src_key": "observation.images.top",
-                            "use_learned_embed": True,
-                            "weight_embed": 1.0,
-                            "term_name": "image",
-                        },
-                        {"src_key": "action", "weight_label": 1.0, "term_name": "action_lbl"},
-                    ],
-                },
-            },
         }
 
     def _check(self, data: Data) -> None:
@@ -173,20 +115,6 @@ def true_states(domain: str, region: str, *, episodes: int, seed: int) -> list[N
         solved.append(world.success)
     lengths = np.argmax(solved, axis=0) + 1 + SETTLE_STEPS
     return [np.stack([frame[row] for frame in seen[:length]]) for row, length in enumerate(lengths.tolist())]
-
-
-def _schedule(rate: float, steps: int) -> Mapping[str, Any]:
-    return {
-        "use_policy_training_preset": False,
-        "optimizer": {"type": "adamw", "lr": rate, "weight_decay": 1e-4, "grad_clip_norm": 10.0},
-        "scheduler": {
-            "type": "cosine_decay_with_warmup",
-            "num_warmup_steps": 50,
-            "num_decay_steps": steps,
-            "peak_lr": rate,
-            "decay_lr": rate / 50,
-        },
-    }
 
 
 TABLETOP = TabletopSuite(

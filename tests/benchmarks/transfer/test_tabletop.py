@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks.transfer.suite import Data
-from benchmarks.transfer.tabletop import SOURCE_SEED, TABLETOP, Folders, true_states
+from benchmarks.transfer.sections import Folders
+from benchmarks.transfer.tabletop import SOURCE_SEED, TABLETOP, true_states
 
 
 def test_the_expert_played_again_gives_the_recorded_states(tmp_path):
