@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.transfer.suite import Data
 from benchmarks.transfer.sections import Folders
+from benchmarks.transfer.suite import Data
 from benchmarks.transfer.tabletop import SOURCE_SEED, TABLETOP, true_states
 
 
