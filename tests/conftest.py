@@ -70,6 +70,7 @@ class World:
                 "src_root": str(self.source),
                 "pair_info_path": str(self.pairs),
                 "lambda_ot": 0.01,
+                "view_share": 0.0,  # a fit takes seconds; tests of the views ask for it
             },
         }
         for key, value in changes.items():

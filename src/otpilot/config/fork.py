@@ -15,7 +15,14 @@ LOSS_VALUES = {
     "objective": "plan_cost",
     "reg": 0.01,
 }
-OT_VALUES = {"enable": False, "rows": "separate", "stats": "target", "bc_src_weight": 0.0, "lambda_ot": 1.0}
+OT_VALUES = {
+    "enable": False,
+    "rows": "separate",
+    "stats": "target",
+    "bc_src_weight": 0.0,
+    "lambda_ot": 1.0,
+    "view_share": 0.0,
+}
 
 # Policy defaults that LeRobot changed without a word between 0.4 and 0.6 (found by comparing both sources).
 POLICY_VALUES: dict[str, dict[str, Any]] = {

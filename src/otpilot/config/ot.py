@@ -258,6 +258,8 @@ class OTConfig:
     weighting: Weighting = "exp"
     cutoff_quantile: float = 0.5
     topk_src_episodes: int | None = None
+    view_share: float | Literal["auto"] = "auto"
+    view_jitter: float = 0.05
     base_index_src: int = 0
     base_index_tgt: int = 0
     loss_config: LossConfig = field(default_factory=LossConfig)
@@ -270,6 +272,12 @@ class OTConfig:
         check_choice("ot", "scope", self.scope)
         check_choice("ot", "stats", self.stats)
         check_choice("ot", "weighting", self.weighting)
+        if isinstance(self.view_share, str):
+            if self.view_share != "auto":
+                raise ConfigError(f"ot.view_share is {self.view_share!r}; allowed: a number from 0 to 1, or 'auto'.")
+        else:
+            check_number("ot", "view_share", self.view_share, high=1.0)
+        check_number("ot", "view_jitter", self.view_jitter, high=0.5)
         check_number("ot", "cutoff_quantile", self.cutoff_quantile, high=1.0)
         check_number("ot", "src_weight", self.src_weight, open_low=True)
         if isinstance(self.lambda_ot, str):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from otpilot.training.parts import Processor
+from otpilot.training.views import SourceViews
 
 
 class InputPipeline:
@@ -18,12 +19,23 @@ class InputPipeline:
         device: Where the policy lives.
         target: The policy's own preprocessor, which checkpoints carry.
         source: The same with the sources' statistics; None where one set of statistics serves all rows.
+
+    Attributes:
+        views: What is done to the pictures of source rows that are trained on; None for nothing.
     """
 
     def __init__(self, device: torch.device, target: Processor, source: Processor | None = None) -> None:
         self.device = device
         self.target = target
         self.source = source
+        self.views: SourceViews | None = None
+
+    def for_training(self, rows: Mapping[str, Any], is_source: NDArray[np.bool_]) -> dict[str, Any]:
+        """Return the rows of a training batch: as by a call, some source rows in the target's view."""
+        if self.views is None:
+            return self(rows, is_source)
+        moved = {key: self._move(value) for key, value in rows.items()}
+        return self(self.views(moved, is_source), is_source)
 
     def __call__(self, rows: Mapping[str, Any], is_source: NDArray[np.bool_] | None = None) -> dict[str, Any]:
         """Return the rows normalised, on the device; rows keep their order.

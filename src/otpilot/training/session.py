@@ -34,6 +34,7 @@ from otpilot.training.progress import Progress, Silence
 from otpilot.training.step import CoTrainingLoss
 from otpilot.training.tracker import Tracker
 from otpilot.training.trainer import Trainer
+from otpilot.training.views import make_source_views
 from otpilot.transport.health import HealthMonitor
 
 
@@ -77,6 +78,7 @@ def assemble(config: TrainConfig, accelerator: Accelerator, progress: Progress) 
     loss = CoTrainingLoss(parts.policy, config.ot, horizon=config.horizon)
     loss.noise = RowNoise.of(config)
     inputs = InputPipeline(accelerator.device, parts.preprocessor, source_preprocessor)
+    inputs.views = make_source_views(config, domains, accelerator.device)
     loss.discrete = make_discrete(parts.policy, config.discrete_actions, domains, inputs)
     loss.check_labels(stream[0].rows)  # and every kind of row can be read
     if accelerator.is_main_process:

@@ -77,7 +77,7 @@ class Trainer:
         loader = make_loader(self.config, self.stream, start=self.done)
         for batches in itertools.batched(loader, self.stream.batches_per_step):
             step = self.done + 1
-            rows = [(self.inputs(batch.rows, batch.map.is_source), batch.map) for batch in batches]
+            rows = [(self.inputs.for_training(batch.rows, batch.map.is_source), batch.map) for batch in batches]
             loaded = time.perf_counter()
             with self.interrupts.deferred():
                 values = self.update(rows, step)

@@ -1,0 +1,119 @@
+"""Source rows as the target's camera would have seen them; the map is fitted on pairs before training starts."""
+
+import copy
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from otpilot.config.schema import TrainConfig
+from otpilot.data.domains import Domain, Domains
+from otpilot.data.pairs import make_samplers
+from otpilot.errors import ConfigError
+from otpilot.transport.views import JITTER, View, fit_view
+
+logger = logging.getLogger(__name__)
+
+PAIRS = 240
+"""Paired pictures that a view is fitted on,"""
+SIZE = 64
+"""each brought to this many pixels either way."""
+CHUNK = 24
+"""Rows that are read at a time."""
+AUTO_SHARE = 0.5
+"""Share of source rows with view_share = auto, where there are pairs and pictures: docs/log.md."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceViews:
+    """Shows some source rows of a batch in the target's view; labels and states stay.
+
+    Each source row is changed with probability `share`, with all its cameras; the pose is moved at random by up to
+    `jitter` radians (and so on), so that an error of the fit is nothing to rely on. Draws come from torch's own
+    generator on the rows' device, whose state checkpoints carry.
+    """
+
+    views: Mapping[str, View]
+    share: float
+    jitter: float = 0.0
+
+    def __call__(self, rows: Mapping[str, Any], is_source: NDArray[np.bool_]) -> dict[str, Any]:
+        """Return the rows, images float (rows, [steps,] channels, height, width) in [0, 1], some in the other view."""
+        found = dict(rows)
+        ours = torch.as_tensor(np.flatnonzero(is_source), device=next(iter(self.views.values())).pose.device)
+        ours = ours[torch.rand(len(ours), device=ours.device) < self.share]
+        if not len(ours):
+            return found
+        noise = torch.rand(len(ours), len(JITTER), device=ours.device) * 2.0 - 1.0
+        moves = self.jitter * noise * torch.tensor(JITTER, device=ours.device)
+        for camera, view in self.views.items():
+            changed = found[camera].clone()
+            changed[ours] = _seen(changed[ours], view, moves)
+            found[camera] = changed
+        return found
+
+
+def make_source_views(config: TrainConfig, domains: Domains, device: torch.device) -> SourceViews | None:
+    """Return the views that a config asks for, fitted on pairs that the run's own sampler draws; None for none.
+
+    With `view_share` auto there are none where there is nothing to fit them on. Only the first source is paired, and
+    further ones are seen through its view.
+
+    Raises:
+        ConfigError: If a number is asked for, and there are no pairs or no pictures.
+    """
+    ot = config.ot
+    asked = AUTO_SHARE if ot.view_share == "auto" else float(ot.view_share)
+    if not ot.enable or asked <= 0.0:
+        return None
+    exact = copy.copy(config)
+    exact.ot = replace(ot, window_size=0, no_window=False)
+    source, target = domains.source, domains.target
+    sampler = make_samplers(exact, domains).get(source.name) if source is not None else None
+    cameras = list(target.reader.meta.camera_keys)
+    if source is None or sampler is None or not cameras:
+        if ot.view_share == "auto":
+            return None
+        raise ConfigError(
+            f"ot.view_share is {asked}, but there are no {'pairs' if cameras else 'pictures'} to fit a view on; set "
+            f"{'ot.pair_info_path, or ' if cameras else ''}ot.view_share = 0."
+        )
+    drawn = sampler.draw(0, PAIRS)
+    ours, theirs = _pictures(source, drawn.source_rows, cameras), _pictures(target, drawn.target_rows, cameras)
+    views = {}
+    for camera in cameras:
+        view = fit_view(ours[camera], theirs[camera])
+        logger.info("The target's view of %s: %s.", camera, view.describe())
+        views[camera] = view.to(device)
+    return SourceViews(views=views, share=asked, jitter=ot.view_jitter)
+
+
+def _pictures(domain: Domain, rows: NDArray[np.int64], cameras: list[str]) -> dict[str, Tensor]:
+    """Return the pictures of some rows, (rows, channels, h, w) from 0 to 1, brought to at most SIZE pixels."""
+    parts: dict[str, list[Tensor]] = {camera: [] for camera in cameras}
+    for start in range(0, len(rows), CHUNK):
+        read = domain.reader.rows(rows[start : start + CHUNK], augment=False)
+        for camera in cameras:
+            parts[camera].append(_small(read[camera]))
+    return {camera: torch.cat(part) for camera, part in parts.items()}
+
+
+def _small(pictures: Tensor) -> Tensor:
+    """Return pictures (rows, [steps,] channels, h, w), uint8 or float, as float of at most SIZE; of steps the last."""
+    last = pictures[:, -1] if pictures.ndim == 5 else pictures
+    scaled = last.float() / 255.0 if last.dtype == torch.uint8 else last.float()
+    height, width = (min(SIZE, side) for side in scaled.shape[-2:])
+    return nn.functional.adaptive_avg_pool2d(scaled, (height, width))
+
+
+def _seen(pictures: Tensor, view: View, moves: Tensor) -> Tensor:
+    """Return pictures through a view; observation steps of one row share its pose."""
+    if pictures.ndim == 4:
+        return view(pictures, moves)
+    steps = pictures.shape[1]
+    return view(pictures.flatten(0, 1), moves.repeat_interleave(steps, 0)).reshape(pictures.shape)

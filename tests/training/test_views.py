@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+import torch
+
+from otpilot.config.ot import OTConfig
+from otpilot.config.schema import load_config
+from otpilot.errors import ConfigError
+from otpilot.runs.paths import RunPaths
+from otpilot.runs.reader import read_metrics
+from otpilot.training.inputs import InputPipeline
+from otpilot.training.session import train
+from otpilot.training.views import SourceViews
+from otpilot.transport.views import View
+
+IS_SOURCE = np.array([True, False, True, False, True, True])
+SOURCE = torch.as_tensor(IS_SOURCE)
+TOP, WRIST = "observation.images.top", "observation.images.wrist"
+
+
+def night(**pose):
+    """A view in which light things are dark, and everything is a quarter of the picture further right."""
+    place = torch.zeros(8)
+    place[4] = pose.get("right", 0.25)
+    return View(
+        pose=place,
+        palette=torch.tensor([[0.1, 0.1, 0.1], [0.9, 0.9, 0.9]]),
+        colours=torch.tensor([[0.6, 0.6, 0.6], [0.2, 0.2, 0.2]]),
+        light=torch.zeros(2),
+    )
+
+
+def rows(shape=(6, 3, 8, 8)):
+    picture = torch.full(shape, 0.9)
+    picture[..., 2] = 0.1
+    return {
+        TOP: picture.clone(),
+        WRIST: picture.clone(),
+        "observation.state": torch.rand(6, 3),
+        "action": torch.rand(6, 4, 3),
+        "task": list("abcdef"),
+    }
+
+
+def both(**settings):
+    return SourceViews(views={TOP: night(), WRIST: night(right=0.0)}, **settings)
+
+
+@pytest.mark.parametrize("shape", [(6, 3, 8, 8), (6, 2, 3, 8, 8)])
+def test_source_rows_are_seen_by_the_target_and_nothing_else_changes(shape):
+    given = rows(shape)
+    kept = given[TOP].clone()
+    found = both(share=1.0)(given, IS_SOURCE)
+    assert torch.equal(given[TOP], kept)
+    for camera, column in ((TOP, 4), (WRIST, 2)):
+        assert torch.equal(found[camera][~SOURCE], given[camera][~SOURCE])
+        assert found[camera].shape == shape
+        torch.testing.assert_close(found[camera][SOURCE][..., column], torch.full_like(kept[SOURCE][..., 0], 0.6))
+        torch.testing.assert_close(found[camera][SOURCE][..., 6], torch.full_like(kept[SOURCE][..., 0], 0.2))
+    for key in ("observation.state", "action", "task"):
+        assert found[key] is given[key]
+
+
+def test_jitter_moves_the_camera_of_every_row_by_itself_but_not_of_its_steps():
+    torch.manual_seed(0)
+    found = both(share=1.0, jitter=0.3)(rows((6, 2, 3, 8, 8)), IS_SOURCE)[TOP][SOURCE]
+    assert torch.equal(found[:, 0], found[:, 1])
+    assert len({tuple(row.flatten().tolist()) for row in found}) == len(found)
+
+
+def test_the_share_of_changed_rows():
+    torch.manual_seed(2)
+    views, changed = both(share=0.25), 0
+    for _ in range(200):
+        given = rows((6, 3, 4, 4))
+        found = views(given, IS_SOURCE)
+        top, wrist = ((found[camera] != given[camera]).flatten(1).any(1) for camera in (TOP, WRIST))
+        assert torch.equal(top, wrist)  # all cameras of a row, or none
+        changed += int(top.sum())
+    assert 0.2 < changed / 800 < 0.3
+
+
+def test_a_batch_of_the_target_alone_stays():
+    given = rows()
+    found = both(share=1.0)(given, np.zeros(6, bool))
+    assert all(found[key] is given[key] for key in given)
+
+
+def test_evaluation_sees_the_pictures_as_they_are():
+    inputs = InputPipeline(torch.device("cpu"), lambda batch: batch)
+    inputs.views = both(share=1.0)
+    given = rows()
+    assert torch.equal(inputs(given, IS_SOURCE)[TOP], given[TOP])
+    assert not torch.equal(inputs.for_training(given, IS_SOURCE)[TOP], given[TOP])
+
+
+def test_pictures_of_bytes_are_scaled_once():
+    inputs = InputPipeline(torch.device("cpu"), lambda batch: batch)
+    inputs.views = both(share=1.0)
+    given = {key: (255 * rows()[key]).to(torch.uint8) for key in (TOP, WRIST)}
+    found = inputs.for_training(given, IS_SOURCE)[TOP]
+    torch.testing.assert_close(found[~SOURCE], given[TOP][~SOURCE].float() / 255)
+
+
+def test_words_and_ranges_are_checked():
+    assert OTConfig().view_share == "auto"
+    with pytest.raises(ConfigError, match="view_share is 'half'; allowed: a number from 0 to 1, or 'auto'"):
+        OTConfig(view_share="half")
+    with pytest.raises(ConfigError, match=r"view_share is 1\.5"):
+        OTConfig(view_share=1.5)
+    with pytest.raises(ConfigError, match=r"view_jitter is 0\.7"):
+        OTConfig(view_jitter=0.7)
+
+
+def test_a_share_without_pairs_says_what_to_set_and_auto_does_without(load, tmp_path):
+    alone = {"ot.method": "none", "ot.pair_info_path": None, "steps": 1}
+    with pytest.raises(ConfigError, match=r"view_share is 0.4, but there are no pairs.*ot.view_share = 0"):
+        train(load("asked", **alone, **{"ot.view_share": 0.4}))
+    train(load("auto", **alone, **{"ot.view_share": "auto"}))
+    train(load("none", **alone))
+    assert losses(tmp_path / "auto") == losses(tmp_path / "none")
+
+
+def test_views_reach_training_and_resume_to_the_bit(load, tmp_path):
+    settings = {"save_checkpoint": True, "ot.view_share": 0.7}
+    train(load("plain"))
+    train(load("whole", **settings))
+    assert losses(tmp_path / "plain")[0] != losses(tmp_path / "whole")[0]
+    half = load("half", **settings, steps=2)
+    train(half)
+    saved = half.output_dir / "checkpoints" / "last" / "pretrained_model" / "train_config.json"
+    train(load_config(["--resume=true", f"--config_path={saved}", "--steps=4"]).config)
+    assert losses(tmp_path / "half") == losses(tmp_path / "whole")
+
+
+def test_views_do_without_the_transport_of_encodings(load, tmp_path):
+    train(load("plain", **{"ot.lambda_ot": 0.0}))
+    train(load("seen", **{"ot.lambda_ot": 0.0, "ot.view_share": 1.0, "ot.view_jitter": 0.0}))
+    assert losses(tmp_path / "plain")[0] != losses(tmp_path / "seen")[0]
+
+
+def losses(root):
+    return [r.values["loss"] for r in read_metrics(RunPaths(root).metrics).records if r.kind == "train"]
