@@ -1,3 +1,6 @@
+from types import SimpleNamespace
+
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,6 +18,14 @@ from otpilot.transport.views import View
 IS_SOURCE = np.array([True, False, True, False, True, True])
 SOURCE = torch.as_tensor(IS_SOURCE)
 TOP, WRIST = "observation.images.top", "observation.images.wrist"
+
+
+@pytest.fixture(autouse=True)
+def quick_fit(monkeypatch):
+    """Search the pose in a few steps; tests/transport has the fit itself."""
+    monkeypatch.setattr("otpilot.transport.views.STARTS", ())
+    monkeypatch.setattr("otpilot.transport.views.LEVELS", ((16, 30),))
+    monkeypatch.setattr("otpilot.training.views.PAIRS", 48)
 
 
 def night(**pose):
@@ -130,6 +141,45 @@ def test_views_reach_training_and_resume_to_the_bit(load, tmp_path):
     saved = half.output_dir / "checkpoints" / "last" / "pretrained_model" / "train_config.json"
     train(load_config(["--resume=true", f"--config_path={saved}", "--steps=4"]).config)
     assert losses(tmp_path / "half") == losses(tmp_path / "whole")
+
+
+def test_pictures_of_the_view_lie_in_the_run_folder_and_it_is_told(load, tmp_path):
+    told = []
+    config = load("shown", steps=1, **{"ot.view_share": "auto"})
+    train(config, progress=SimpleNamespace(start=ignore, step=ignore, note=told.append))
+    drawn = cv2.imread(str(tmp_path / "shown" / "artifacts" / "view_top.png"))
+    assert drawn.shape[1] > 400
+    assert any(line.startswith("Target's view of top: turned by") for line in told)
+
+
+def test_auto_leaves_pictures_alone_that_come_no_nearer(load, world, tmp_path):
+    """The source paired with itself: no view can bring equal pictures nearer."""
+    told = []
+    same = {
+        "dataset.root": str(world.source),
+        "dataset.repo_id": "test/source",
+        "ot.pair_info_path": self_paired(world, tmp_path),
+    }
+    train(
+        load("auto", **same, **{"ot.view_share": "auto"}),
+        progress=SimpleNamespace(start=ignore, step=ignore, note=told.append),
+    )
+    train(load("none", **same))
+    assert losses(tmp_path / "auto") == losses(tmp_path / "none")
+    assert any("source pictures of top stay as they are" in line for line in told)
+    assert not (tmp_path / "auto" / "artifacts" / "view_top.png").exists()
+
+
+def self_paired(world, tmp_path):
+    from otpilot.data.pairs import make_table
+    from otpilot.pairing.storage import save_table
+
+    save_table(make_table(world.source, world.source), tmp_path / "same.npz")
+    return str(tmp_path / "same.npz")
+
+
+def ignore(*_, **__):
+    pass
 
 
 def test_views_do_without_the_transport_of_encodings(load, tmp_path):

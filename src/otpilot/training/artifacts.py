@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from otpilot.data.batches import Batch
-from otpilot.report.figures import pairs_figure, plan_figure
+from otpilot.report.figures import frames_grid, pairs_figure, plan_figure
 from otpilot.runs.paths import RunPaths
 from otpilot.training.envs import CellResult
+from otpilot.training.views import SourceViews
 from otpilot.transport.plan import Plan
 
 LONGEST_SIDE = 96
@@ -68,6 +69,19 @@ def save_evaluation_films(paths: RunPaths, results: Sequence[CellResult]) -> Non
         for number, frames in enumerate(result.rollout.frames):
             arrays[f"{result.cell.name}/{number}/{int(result.rollout.success[number])}"] = frames
     np.savez_compressed(paths.artifacts / "films.npz", allow_pickle=False, **arrays)
+
+
+def draw_views(paths: RunPaths, views: SourceViews) -> dict[str, Path]:
+    """Draw view_<camera>.png: source pictures, the same in the target's view, and the target's that they pair with."""
+    paths.artifacts.mkdir(exist_ok=True)
+    drawn = {}
+    for camera, sample in views.samples.items():
+        name = camera.rpartition(".")[2]
+        rows = (("source", sample.source), ("in the target's view", sample.seen), ("target, paired", sample.target))
+        path = paths.artifacts / f"view_{name}.png"
+        path.write_bytes(frames_grid([(label, _pictures(pictures)) for label, pictures in rows]))
+        drawn[f"ot_view_{name}"] = path
+    return drawn
 
 
 def _arrays(plan: Plan, batch: Batch) -> dict[str, Any]:

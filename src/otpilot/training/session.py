@@ -78,7 +78,7 @@ def assemble(config: TrainConfig, accelerator: Accelerator, progress: Progress) 
     loss = CoTrainingLoss(parts.policy, config.ot, horizon=config.horizon)
     loss.noise = RowNoise.of(config)
     inputs = InputPipeline(accelerator.device, parts.preprocessor, source_preprocessor)
-    inputs.views = make_source_views(config, domains, accelerator.device)
+    inputs.views = make_source_views(config, domains, accelerator.device, progress.note)
     loss.discrete = make_discrete(parts.policy, config.discrete_actions, domains, inputs)
     loss.check_labels(stream[0].rows)  # and every kind of row can be read
     if accelerator.is_main_process:
@@ -138,6 +138,7 @@ def _finish(trainer: Trainer) -> Outcome:
         return outcome
 
     try:
+        trainer.show_views()
         early = trainer.run()
         if early is None:
             trainer.keep_plan()

@@ -18,7 +18,7 @@ from otpilot.errors import NonFiniteError, TrainingError
 from otpilot.runs.record import Kind
 from otpilot.runs.writer import RunWriter
 from otpilot.training import checkpoint
-from otpilot.training.artifacts import draw_plan, save_evaluation_films, save_plan
+from otpilot.training.artifacts import draw_plan, draw_views, save_evaluation_films, save_plan
 from otpilot.training.best import BestSoFar
 from otpilot.training.draws import fixed_draws
 from otpilot.training.envs import closed_loop
@@ -270,6 +270,11 @@ class Trainer:
             torch.set_rng_state(random[self.accelerator.process_index]["cpu"])
             if random[self.accelerator.process_index]["cuda"] is not None:
                 torch.cuda.set_rng_state(random[self.accelerator.process_index]["cuda"])
+
+    def show_views(self) -> None:
+        """Draw the pictures of how the target sees the source, for the run folder and the tracker."""
+        if self.writer is not None and self.inputs.views is not None:
+            self.tracker.images(draw_views(self.writer.paths, self.inputs.views), step=self.done)
 
     def keep_plan(self, *, pictures: bool = False) -> None:
         """Keep the transport plan of one fixed batch, behind the last, for reports; its pictures for the tracker, too.

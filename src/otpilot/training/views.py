@@ -1,9 +1,8 @@
 """Source rows as the target's camera would have seen them; the map is fitted on pairs before training starts."""
 
 import copy
-import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,16 +16,32 @@ from otpilot.data.pairs import make_samplers
 from otpilot.errors import ConfigError
 from otpilot.transport.views import JITTER, View, fit_view
 
-logger = logging.getLogger(__name__)
-
 PAIRS = 240
 """Paired pictures that a view is fitted on,"""
 SIZE = 64
 """each brought to this many pixels either way."""
+SHOWN = 8
+"""Pairs that are kept to look at."""
+NEARER = 0.8
+"""A view is worth it by itself if paired pixels differ by at most this part of what they differ by without it."""
 CHUNK = 24
 """Rows that are read at a time."""
 AUTO_SHARE = 0.5
 """Share of source rows with view_share = auto, where there are pairs and pictures: docs/log.md."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewSample:
+    """Some of the pairs that a view was fitted on, (k, c, h, w) from 0 to 1, and how near it brings all of them.
+
+    `apart` is the mean difference of paired pixels as they are, `left` that of the source's in the target's view.
+    """
+
+    source: Tensor
+    seen: Tensor
+    target: Tensor
+    apart: float
+    left: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +56,7 @@ class SourceViews:
     views: Mapping[str, View]
     share: float
     jitter: float = 0.0
+    samples: Mapping[str, ViewSample] = field(default_factory=dict)
 
     def __call__(self, rows: Mapping[str, Any], is_source: NDArray[np.bool_]) -> dict[str, Any]:
         """Return the rows, images float (rows, [steps,] channels, height, width) in [0, 1], some in the other view."""
@@ -58,11 +74,13 @@ class SourceViews:
         return found
 
 
-def make_source_views(config: TrainConfig, domains: Domains, device: torch.device) -> SourceViews | None:
+def make_source_views(
+    config: TrainConfig, domains: Domains, device: torch.device, tell: Callable[[str], None] = lambda _: None
+) -> SourceViews | None:
     """Return the views that a config asks for, fitted on pairs that the run's own sampler draws; None for none.
 
-    With `view_share` auto there are none where there is nothing to fit them on. Only the first source is paired, and
-    further ones are seen through its view.
+    With `view_share` auto there are none where there is nothing to fit them on, or where pictures do not come nearer by
+    it (NEARER). Only the first source is paired, and further ones are seen through its view. `tell` hears what is done.
 
     Raises:
         ConfigError: If a number is asked for, and there are no pairs or no pictures.
@@ -83,14 +101,35 @@ def make_source_views(config: TrainConfig, domains: Domains, device: torch.devic
             f"ot.view_share is {asked}, but there are no {'pairs' if cameras else 'pictures'} to fit a view on; set "
             f"{'ot.pair_info_path, or ' if cameras else ''}ot.view_share = 0."
         )
+    tell("Fitting the target's view of the source's pictures ...")
     drawn = sampler.draw(0, PAIRS)
     ours, theirs = _pictures(source, drawn.source_rows, cameras), _pictures(target, drawn.target_rows, cameras)
-    views = {}
+    views, samples = {}, {}
     for camera in cameras:
         view = fit_view(ours[camera], theirs[camera])
-        logger.info("The target's view of %s: %s.", camera, view.describe())
-        views[camera] = view.to(device)
-    return SourceViews(views=views, share=asked, jitter=ot.view_jitter)
+        sample = _sample(view, ours[camera], theirs[camera])
+        name = camera.removeprefix("observation.images.")
+        tell(
+            f"Target's view of {name}: {view.describe()}; paired pictures differ by {sample.left:.3f} instead of "
+            f"{sample.apart:.3f}."
+        )
+        if ot.view_share == "auto" and sample.left > NEARER * sample.apart:
+            tell(f"Too little to be worth it: source pictures of {name} stay as they are (ot.view_share sets it).")
+            continue
+        views[camera], samples[camera] = view.to(device), sample
+    return SourceViews(views=views, share=asked, jitter=ot.view_jitter, samples=samples) if views else None
+
+
+def _sample(view: View, source: Tensor, target: Tensor) -> ViewSample:
+    seen = view(source)
+    some = torch.linspace(0, len(source) - 1, min(len(source), SHOWN)).long()
+    return ViewSample(
+        source=source[some],
+        seen=seen[some],
+        target=target[some],
+        apart=float((source - target).abs().mean()),
+        left=float((seen - target).abs().mean()),
+    )
 
 
 def _pictures(domain: Domain, rows: NDArray[np.int64], cameras: list[str]) -> dict[str, Tensor]:
