@@ -2,6 +2,7 @@
 
     python benchmarks/train_step.py            # ACT and Diffusion; records its datasets first; a few minutes
     python benchmarks/train_step.py --quick    # fewer pairs of steps
+    python benchmarks/train_step.py --views    # the OT side also shows half of its source rows in the target's view
     python benchmarks/train_step.py --device=cuda
 
 Sizes that learn on a CPU: 64 px, one camera, 16 rows (half of them source rows, which are the pairs: ot.rows =
@@ -9,7 +10,7 @@ shared); ACT with dim 128, a small Diffusion U-Net. Both sides start from the sa
 same batch k, in turns that swap who is first; so whatever else the machine does meets both. Printed are the median of
 the pairwise ratios with its 10 % and 90 % points, and for each part of a step the median of either side:
 
-* loading: reading the rows from the filled frame cache, and LeRobot's preprocessor;
+* loading: reading the rows from the filled frame cache, views, and LeRobot's preprocessor;
 * forward: the policy's own pass, with the hooks that catch the encodings;
 * plan: the transport problem, cost and solver included;
 * backward, and optimizer: clipping and AdamW.
@@ -123,7 +124,7 @@ class Side:
         with self.clock.part("whole"):
             with self.clock.part("loading"):
                 batch = self.trainer.stream[number - 1]
-                inputs = self.trainer.inputs(batch.rows, batch.map.is_source)
+                inputs = self.trainer.inputs.for_training(batch.rows, batch.map.is_source)
             self.trainer.update([(inputs, batch.map)], number)
         self.rows.append({**self.clock.parts, "cpu": time.process_time() - begin})
         return batch.rows["index"].numpy()
@@ -133,7 +134,7 @@ class Side:
         return np.array([row.get(name, 0.0) for row in self.rows]) * 1e3
 
 
-def configure(folder: Path, policy: str, device: str, *, weight: float) -> TrainConfig:
+def configure(folder: Path, policy: str, device: str, *, weight: float, views: float) -> TrainConfig:
     """Return the config of one side."""
     body = {
         "dataset": {"repo_id": "bench/target", "root": str(folder / "target"), "use_imagenet_stats": False},
@@ -154,6 +155,7 @@ def configure(folder: Path, policy: str, device: str, *, weight: float) -> Train
             "src_root": str(folder / "source"),
             "pair_info_path": str(folder / "pairs.npz"),
             "lambda_ot": weight,
+            "view_share": views,
         },
     }
     path = folder / "config.json"
@@ -168,9 +170,10 @@ def prepare(folder: Path) -> None:
     save_table(make_table(folder / "source", folder / "target"), folder / "pairs.npz")
 
 
-def measure(folder: Path, policy: str, device: str, pairs: int) -> float:
+def measure(folder: Path, policy: str, device: str, pairs: int, *, views: float = 0.0) -> float:
     """Print one policy's table and return the median ratio."""
-    ot, plain = (Side(configure(folder, policy, device, weight=weight)) for weight in (0.01, 0.0))
+    settings = ((0.01, views), (0.0, 0.0))
+    ot, plain = (Side(configure(folder, policy, device, weight=weight, views=share)) for weight, share in settings)
     for number in range(1, pairs + WARMUP + 1):
         first, second = (ot, plain) if number % 2 else (plain, ot)
         if not np.array_equal(first.step(number), second.step(number)):
@@ -195,6 +198,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer pairs of steps")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--views", action="store_true", help="half of the OT side's source rows in the target's view")
     parser.add_argument("--policy", choices=[*POLICIES], help="only this one")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -205,7 +209,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder))
         worst = max(
-            measure(Path(folder), policy, device, 20 if options.quick else 100)
+            measure(Path(folder), policy, device, 20 if options.quick else 100, views=0.5 if options.views else 0.0)
             for device in devices
             for policy in ([options.policy] if options.policy else POLICIES)
         )

@@ -75,6 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--suite", required=True)
     made.add_argument("--results", type=Path, default=RESULTS)
     made.set_defaults(command=_diagnose)
+    made = commands.add_parser("views", help="how near the fitted view brings the domains of a suite")
+    made.add_argument("suite")
+    made.add_argument("--work", type=Path, default=WORK)
+    made.add_argument("--results", type=Path, default=RESULTS)
+    made.set_defaults(command=_views)
     return parser
 
 
@@ -143,10 +148,22 @@ def _diagnose(given: argparse.Namespace) -> int:
     return 0
 
 
+def _views(given: argparse.Namespace) -> int:
+    from benchmarks.transfer.diagnostics_views import diagnose_view
+    from otpilot.commands.process import prepare_process
+
+    prepare_process()
+    workplace = Workplace(root=given.work.resolve())
+    print(diagnose_view(given.suite, workplace, given.results / "diagnostics"))
+    return 0
+
+
 def _report(given: argparse.Namespace) -> int:
     from benchmarks.transfer.diagnostics import read_diagnoses
+    from benchmarks.transfer.diagnostics_views import read_views
 
-    for path in write_report(read_results(given.results), given.out, read_diagnoses(given.results / "diagnostics")):
+    folder = given.results / "diagnostics"
+    for path in write_report(read_results(given.results), given.out, read_diagnoses(folder), read_views(folder)):
         print(path)
     return 0
 

@@ -12,7 +12,7 @@ TUNING_SEEDS = (0, 1, 2)
 """Settings are chosen on these,"""
 REPORTED_SEEDS = (100, 101, 102, 103, 104)
 """and reported on these."""
-CORE = ("source-only", "target-only", "co-training", "paired", "ot")
+CORE = ("source-only", "target-only", "co-training", "paired", "ot-encodings", "ot-views", "ot")
 BASELINES = ("source-only", "co-training")
 Row = tuple[str, tuple[str, ...]]
 
@@ -53,8 +53,16 @@ def _ablate(*words: str, method: str = "ot") -> tuple[Row, ...]:
 
 _TABLE = (
     Grid(name="main", about="every method", rows=_plain(*METHODS)),
-    Grid(name="core", about="the five that matter most", rows=_plain(*CORE)),
+    Grid(name="core", about="those that matter most", rows=_plain(*CORE)),
     Grid(name="smoke", about="whether everything runs", rows=_plain("co-training", "ot"), seeds=(0,), steps=20),
+    Grid(
+        name="views",
+        about="what the target's view of source pictures is worth, and how often to show it",
+        rows=(
+            *_plain("co-training", "ot-encodings", "ot-views", "ot"),
+            *_ablate("view=0.25", "view=0.75", "jitter=0", "jitter=0.15", "src_share=0.625"),
+        ),
+    ),
     Grid(
         name="sampler",
         about="how pairs are drawn",

@@ -18,6 +18,7 @@ from benchmarks.transfer.cells import Cell
 from benchmarks.transfer.chart import chart
 from benchmarks.transfer.diagnostics import Diagnosis
 from benchmarks.transfer.diagnostics_report import diagnostics_blocks
+from benchmarks.transfer.diagnostics_views import ViewDiagnosis, views_blocks
 from benchmarks.transfer.grids import BASELINES, GRIDS
 from benchmarks.transfer.methods import METHODS
 from benchmarks.transfer.results import FINISHED, Record, machine_words
@@ -41,11 +42,16 @@ INTRODUCTION = (
 )
 
 
-def write_report(records: Sequence[Record], folder: Path, diagnoses: Sequence[Diagnosis] = ()) -> list[Path]:
+def write_report(
+    records: Sequence[Record],
+    folder: Path,
+    diagnoses: Sequence[Diagnosis] = (),
+    views: Sequence[ViewDiagnosis] = (),
+) -> list[Path]:
     """Write results.md, results.html and results.svg to a folder and return the files."""
     sections, stale = make_sections(records)
     pictured = [section for section in sections if section.reported and _usual(section)]
-    blocks = list(report_blocks(sections, stale, records, diagnoses))
+    blocks = list(report_blocks(sections, stale, records, diagnoses, views))
     written = {
         "results.md": render_markdown(blocks),
         "results.html": render_html(blocks, title=TITLE),
@@ -63,6 +69,7 @@ def report_blocks(
     stale: Sequence[Record],
     records: Sequence[Record],
     diagnoses: Sequence[Diagnosis] = (),
+    views: Sequence[ViewDiagnosis] = (),
 ) -> Iterator[Block]:
     """Yield everything the report says."""
     yield Heading(text=TITLE, level=1)
@@ -77,6 +84,7 @@ def report_blocks(
     for section in reported:
         yield from _section(section)
     yield from diagnostics_blocks(diagnoses)
+    yield from views_blocks(views)
     validation = [section for section in sections if not section.reported]
     if validation:
         yield Heading(text="Validation seeds")

@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.transfer.suite import Data
-from otpilot.demo.settings import EMA_DECAY, POLICIES, RATE, SHARPNESS, TOPK, WINDOW_SIZE
-
-SOURCE_SHARE = 0.625  # 10 of 16 rows
+from otpilot.demo.settings import EMA_DECAY, POLICIES, RATE, SHARPNESS, SOURCE_SHARE, TOPK, WINDOW_SIZE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,6 +66,7 @@ def base_config() -> dict[str, Any]:
             "window_size": 2,
             "sharpness": 1.0,
             "topk_src_episodes": 20,
+            "view_share": 0.0,  # this example is about the transport of encodings
             "loss_config": {
                 "objective": "plan_cost",
                 "cost_normalization": "none",

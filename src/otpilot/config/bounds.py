@@ -53,6 +53,8 @@ BOUNDS: dict[str, Bound] = {
     "ot.sharpness": _float(0.0, 20.0, "seed 004 uses 0.5 to 2"),
     "ot.cutoff_quantile": _float(0.0, 1.0, SCHEMA),
     "ot.topk_src_episodes": _int(1, 10_000, "seed 004 uses 10 to 20", null=math.inf),
+    "ot.view_share": _float(0.0, 1.0, SCHEMA),
+    "ot.view_jitter": _float(0.0, 0.5, SCHEMA),
     "ot.loss_config.reg": _float(1e-4, 1e3, "seeds use 0.01 to 3; raw costs reach 1300 (transport.md)"),
     "ot.loss_config.tau_src": _float(1e-3, 1e3, "seeds use 0.005 to 20; raw costs reach 1300", null=math.inf),
     "ot.loss_config.tau_tgt": _float(1e-3, 1e3, "seeds use 0.005 to 20; raw costs reach 1300", null=math.inf),

@@ -229,7 +229,9 @@ class OTConfig:
     one set for all (shared: of all datasets together), or per_domain, each domain by its own (the saved policy then
     carries the target's). `scope` global solves one problem over all rows of a step, however many processes and
     accumulated batches hold them; local solves one in each. Further sources share the source rows with the first in
-    proportion to their weights.
+    proportion to their weights. `view_share` is the part of source rows that are shown as the target's camera would
+    have seen them (docs/views.md): a number, or "auto", which is half of them where there are pairs to fit that on and
+    pictures come nearer by it; `view_jitter` is how far that camera moves at random, in radians and the like.
     """
 
     enable: bool = True

@@ -11,6 +11,8 @@ from otpilot.errors import ConfigError, closest
 SOURCE_EPISODES = 300
 TARGET_EPISODES = 20
 DEFAULT_STEPS = {"act": 400, "diffusion": 1500}
+SOURCE_SHARE = 0.625  # 10 of 16 rows
+VIEWED_SOURCE_SHARE = 0.75  # 12, of which half are seen as by the target: each method's best in docs/log.md
 WINDOW_SIZE, SHARPNESS, TOPK = 2, 1.0, 20  # how pairs are drawn
 CELLS = ("source=source:full", "target_id=target:left", "target_ood=target:right")
 
@@ -173,7 +175,8 @@ def _ot_section(paths: DemoPaths, *, transports: bool) -> dict[str, Any]:
         "src_repo_id": "otpilot/demo_source",
         "src_root": str(paths.source),
         "pair_info_path": str(paths.pairs),
-        "bc_src_weight": 0.625,  # 10 of 16 rows
+        "bc_src_weight": VIEWED_SOURCE_SHARE if transports else SOURCE_SHARE,
+        "view_share": "auto" if transports else 0.0,
         "lambda_ot": "auto" if transports else 0.0,
         "window_size": WINDOW_SIZE,
         "sharpness": SHARPNESS,
