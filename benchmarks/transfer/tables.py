@@ -8,6 +8,7 @@ from typing import Literal
 from benchmarks.transfer.cells import Cell, Recipe
 from benchmarks.transfer.grids import GRIDS
 from benchmarks.transfer.results import FINISHED, Record
+from benchmarks.transfer.suites import SUITES
 from otpilot.analysis.verdict import Verdict, critical, judge_pairs
 from otpilot.errors import OtpilotError
 from otpilot.report.result import SuccessRate, compare
@@ -124,6 +125,11 @@ class Section:
         return [row for row in self.rows if not row.recipe.ablations]
 
 
+def _place(validation: bool, suite: str, policy: str, steps: int) -> tuple[bool, int, str, int]:
+    """Return the order of sections: reported seeds first, suites as in their table."""
+    return (validation, list(SUITES).index(suite), policy, steps)
+
+
 def make_sections(records: Iterable[Record]) -> tuple[list[Section], list[Record]]:
     """Return the sections, reported seeds first, and the records that no longer fit what their cells mean today.
 
@@ -147,7 +153,7 @@ def make_sections(records: Iterable[Record]) -> tuple[list[Section], list[Record
                 groups.setdefault((not reported, recipe.suite, recipe.policy, recipe.steps), []).append(row)
     sections = [
         Section(suite=suite, policy=policy, steps=steps, reported=not validation, rows=tuple(rows))
-        for (validation, suite, policy, steps), rows in sorted(groups.items())
+        for (validation, suite, policy, steps), rows in sorted(groups.items(), key=lambda item: _place(*item[0]))
     ]
     stale = [r for r in finished if (r.hash, r.steps, r.seed >= FIRST_REPORTED_SEED) not in used]
     return sections, stale

@@ -1,7 +1,7 @@
 import pytest
 
 from benchmarks.transfer.cells import Cell, Recipe, cell_config, recipe_config
-from benchmarks.transfer.grids import GRIDS, get_grid
+from benchmarks.transfer.grids import CORE, GRIDS, get_grid
 from benchmarks.transfer.methods import METHODS, parse_ablation
 from benchmarks.transfer.suites import SUITES
 from otpilot.config.canonical import config_hash
@@ -70,7 +70,7 @@ def test_other_encodings_replace_or_join_those_of_the_base(tmp_path):
 
 def test_grids_go_seed_by_seed():
     cells = get_grid("core").cells("tabletop", "act")
-    assert [cell.seed for cell in cells] == [seed for seed in range(100, 105) for _ in range(5)]
+    assert [cell.seed for cell in cells] == [seed for seed in range(100, 105) for _ in CORE]
 
 
 @pytest.mark.parametrize(
