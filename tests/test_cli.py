@@ -22,7 +22,7 @@ def run(monkeypatch, capsys, *args):
     return end.value.code or 0, captured.out, captured.err
 
 
-@pytest.mark.parametrize("command", ["", "train", "pair", "pair inspect", "evaluate", "demo", "calibrate"])
+@pytest.mark.parametrize("command", ["", "train", "pair", "pair inspect", "evaluate", "demo", "calibrate", "views"])
 def test_help_imports_nothing_heavy(command):
     program = (
         "import sys\n"
@@ -38,7 +38,7 @@ def test_help_imports_nothing_heavy(command):
 
 def test_the_module_and_the_script_are_the_same_command():
     answer = subprocess.run([sys.executable, "-m", "otpilot", "--help"], capture_output=True, text=True, check=True)
-    for command in ("train", "pair", "calibrate", "evaluate", "demo"):
+    for command in ("train", "pair", "calibrate", "views", "evaluate", "demo"):
         assert command in answer.stdout
 
 
@@ -111,7 +111,19 @@ def test_missing_config_and_missing_checkpoint(monkeypatch, capsys, tmp_path):
     assert not (tmp_path / "d").exists()
 
 
-@pytest.mark.parametrize("command", ["train", "calibrate"])
+def test_views_draws_what_training_would_use(monkeypatch, capsys, world, tmp_path):
+    monkeypatch.setattr("otpilot.transport.views.LEVELS", ((16, 20),))  # the fit itself: tests/transport/test_views.py
+    config = world.write(tmp_path / "cfg.json", **{"ot.view_share": "auto"})
+    code, text, _ = run(monkeypatch, capsys, "views", f"--config_path={config}", "--out", tmp_path / "drawn")
+    assert code == 0
+    assert "Target's view of top: turned by" in text
+    assert (tmp_path / "drawn" / "view_top.png").stat().st_size > 1000
+    code, _, error = run(monkeypatch, capsys, "views", f"--config_path={config}", "--ot.view_share=0")
+    assert code == 2
+    assert "ot.view_share is 0" in error
+
+
+@pytest.mark.parametrize("command", ["train", "calibrate", "views"])
 def test_a_fresh_process_knows_the_tabletop(world, tmp_path, command):
     env = {"type": "otpilot_tabletop", "cells": ["id=target:left"]}
     config = world.write(tmp_path / "cfg.json", env=env, **{"dataset.root": "/nowhere"})

@@ -42,7 +42,6 @@ def diagnose_view(suite: str, workplace: Workplace, folder: Path) -> ViewDiagnos
 
     from otpilot.config.schema import load_config
     from otpilot.data.domains import open_domains
-    from otpilot.runs.paths import RunPaths
     from otpilot.training.artifacts import draw_views
     from otpilot.training.views import make_source_views
 
@@ -56,8 +55,7 @@ def diagnose_view(suite: str, workplace: Workplace, folder: Path) -> ViewDiagnos
         config = load_config([f"--config_path={path}"]).config
         views = make_source_views(config, open_domains(config), torch.device("cpu"), print)
         assert views is not None
-        Path(made, "run").mkdir()
-        picture = draw_views(RunPaths(Path(made, "run")), views)["ot_view_top"].read_bytes()
+        picture = draw_views(Path(made), views)["ot_view_top"].read_bytes()
     view, sample = views.views[CAMERA], views.samples[CAMERA]
     twins = make_twins(suite, image_size=sample.source.shape[-1], token=False)
     before, after = {"pairs": sample.apart}, {"pairs": sample.left}

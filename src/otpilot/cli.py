@@ -210,6 +210,29 @@ def calibrate(
         console.print(f"Config with the proposal -> {write}")
 
 
+@app.command(context_settings=PASS_ON)
+def views(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option()] = Path("views"),
+) -> None:
+    """Fit the target's view of the source's pictures without training: otpilot views --config_path=cfg.json.
+
+    Says how the camera was moved and how near pictures come by it, and draws --out=FOLDER/view_<camera>.png: source
+    pictures, the same in the target's view, and target pictures that they are paired with.
+    """
+    if not context.args or {"-h", "--help"} & set(context.args):
+        console.print(views.__doc__, markup=False)
+        raise typer.Exit(0 if context.args else 2)
+    prepare_process()
+    with console.status("Loading LeRobot ..."):
+        from otpilot.training.command import look_at_views
+
+    with console.status("Fitting ..."):
+        drawn = look_at_views(context.args, out, lambda line: console.print(line, markup=False))
+    for path in drawn:
+        console.print(f"Picture -> {path}")
+
+
 @app.command()
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="A run folder, a checkpoint, or its pretrained_model folder.")],

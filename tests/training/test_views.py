@@ -14,6 +14,7 @@ from otpilot.training.inputs import InputPipeline
 from otpilot.training.session import train
 from otpilot.training.views import SourceViews
 from otpilot.transport.views import View
+from tests.training.test_evaluate import TINY_DIFFUSION
 
 IS_SOURCE = np.array([True, False, True, False, True, True])
 SOURCE = torch.as_tensor(IS_SOURCE)
@@ -180,6 +181,14 @@ def self_paired(world, tmp_path):
 
 def ignore(*_, **__):
     pass
+
+
+def test_a_diffusion_policy_with_two_observation_steps_sees_them_too(load, tmp_path):
+    settings = {"policy": {**TINY_DIFFUSION, "n_obs_steps": 2}, "ot.lambda_ot": 0.0}
+    train(load("plain", **settings))
+    train(load("seen", **settings, **{"ot.view_share": 1.0}))
+    assert losses(tmp_path / "plain")[0] != losses(tmp_path / "seen")[0]
+    assert (tmp_path / "seen" / "artifacts" / "view_top.png").exists()
 
 
 def test_views_do_without_the_transport_of_encodings(load, tmp_path):

@@ -71,14 +71,14 @@ def save_evaluation_films(paths: RunPaths, results: Sequence[CellResult]) -> Non
     np.savez_compressed(paths.artifacts / "films.npz", allow_pickle=False, **arrays)
 
 
-def draw_views(paths: RunPaths, views: SourceViews) -> dict[str, Path]:
+def draw_views(folder: Path, views: SourceViews) -> dict[str, Path]:
     """Draw view_<camera>.png: source pictures, the same in the target's view, and the target's that they pair with."""
-    paths.artifacts.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     drawn = {}
     for camera, sample in views.samples.items():
         name = camera.rpartition(".")[2]
         rows = (("source", sample.source), ("in the target's view", sample.seen), ("target, paired", sample.target))
-        path = paths.artifacts / f"view_{name}.png"
+        path = folder / f"view_{name}.png"
         path.write_bytes(frames_grid([(label, _pictures(pictures)) for label, pictures in rows]))
         drawn[f"ot_view_{name}"] = path
     return drawn

@@ -1,22 +1,27 @@
-"""What `otpilot train` and `otpilot evaluate` do, once their arguments are read."""
+"""What `otpilot train`, `otpilot views` and `otpilot evaluate` do, once their arguments are read."""
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from lerobot.utils.import_utils import register_third_party_plugins
 
 from otpilot.config.schema import load_config
+from otpilot.data.domains import open_domains
 from otpilot.errors import ConfigError, MissingFileError
 from otpilot.report.result import MethodResult
 from otpilot.runs.paths import RunPaths
 from otpilot.runs.record import Outcome
 from otpilot.sim.env_config import TabletopEnvConfig
+from otpilot.training.artifacts import draw_views
 from otpilot.training.envs import success_rates
 from otpilot.training.parts import load_policy
+from otpilot.training.process import set_threads
 from otpilot.training.progress import Progress
 from otpilot.training.session import train
+from otpilot.training.views import make_source_views
 
 MODEL_FOLDER = "pretrained_model"
 
@@ -32,6 +37,24 @@ def run_training(args: Sequence[str], progress: Progress) -> Outcome:
     for note in loaded.notes:
         progress.note(note)
     return train(loaded.config, progress=progress)
+
+
+def look_at_views(args: Sequence[str], folder: Path, tell: Callable[[str], None]) -> list[Path]:
+    """Fit the views that a config's training would use, draw them in a folder, and return the pictures.
+
+    Raises:
+        OtpilotError: If the config or its data are wrong, or its training would use no views.
+    """
+    register_third_party_plugins()
+    config = load_config(args, check_output=False).config
+    set_threads(config.threads)
+    views = make_source_views(config, open_domains(config), torch.device("cpu"), tell)
+    if views is None:
+        raise ConfigError(
+            "This config shows no source picture in the target's view: ot.view_share is 0, there are no pairs or no "
+            "pictures, or auto finds it not worth it; give --ot.view_share=0.5 to see it all the same."
+        )
+    return list(draw_views(folder, views).values())
 
 
 def evaluate_checkpoint(

@@ -274,7 +274,7 @@ class Trainer:
     def show_views(self) -> None:
         """Draw the pictures of how the target sees the source, for the run folder and the tracker."""
         if self.writer is not None and self.inputs.views is not None:
-            self.tracker.images(draw_views(self.writer.paths, self.inputs.views), step=self.done)
+            self.tracker.images(draw_views(self.writer.paths.artifacts, self.inputs.views), step=self.done)
 
     def keep_plan(self, *, pictures: bool = False) -> None:
         """Keep the transport plan of one fixed batch, behind the last, for reports; its pictures for the tracker, too.
