@@ -268,12 +268,12 @@ def demo(
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help="source-only, target-only, co-training, 'co-training + OT'; may be repeated. Default: 3 of them."
+            help="source-only, target-only, co-training, 'co-training + OT'; may be repeated. Default: the last two."
         ),
     ] = None,
     policy: Annotated[str, typer.Option(help="act or diffusion (which takes longer).")] = "act",
 ) -> None:
-    """See a policy cross from one domain to another: record, pair, train three ways, evaluate, report."""
+    """See a policy cross from one domain to another: record, pair, train two ways, evaluate, report."""
     prepare_process()
     from otpilot.demo.run import run_demo
     from otpilot.demo.settings import DEFAULT_METHODS

@@ -128,7 +128,17 @@ def _pictures(paths: DemoPaths, methods: Sequence[str]) -> Iterator[Picture]:
             _frames(source, drawn.source_rows), _frames(target, drawn.target_rows), [f"pair {i + 1}" for i in range(6)]
         ),
     )
-    plan = RunPaths(paths.run("co-training + OT")).artifacts / "plan.npz"
+    artifacts = RunPaths(paths.run("co-training + OT")).artifacts
+    view, plan = artifacts / "view_top.png", artifacts / "plan.npz"
+    if "co-training + OT" in methods and view.exists():
+        yield Picture(
+            title="The source in the target's view",
+            caption=(
+                "Camera pose and colours were fitted on pairs, all from the left half of the table. Half "
+                "of the source pictures are shown this way, those from the right half as well."
+            ),
+            png=view.read_bytes(),
+        )
     if "co-training + OT" in methods and plan.exists():
         with np.load(plan) as file:
             yield Picture(
