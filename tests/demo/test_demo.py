@@ -41,16 +41,15 @@ def test_the_demo_end_to_end(small, tmp_path):
     for method in methods:
         assert read_outcome(paths.run(method)).status == "finished"
         assert read_config(paths.run(method))["seed"] == 3
-    # the same batches from the same seed: before the first update both clone alike
     first = [read_metrics(paths.run(method) / "metrics.jsonl").records[0] for method in methods]
     assert first[0].step == first[1].step == 2
     page = paths.html.read_text()
     sources = Sources()
     sources.feed(page)
     pictures = [source for source in sources.found if source.startswith("data:image/png;base64,")]
-    assert len(pictures) == 3 + 3  # domains, pairs, plan, one film for each cell
+    assert len(pictures) == 4 + 3  # domains, pairs, view, plan, one film for each cell
     assert not [source for source in sources.found if not source.startswith(("data:", "#"))]
-    for title in ("Both domains", "Matched pairs", "A transport plan"):
+    for title in ("Both domains", "Matched pairs", "The source in the target", "A transport plan"):
         assert title in page
         assert title in paths.markdown.read_text()
 
