@@ -54,7 +54,9 @@ VIEWED = sets(bc_src_weight=VIEWED_SOURCE_SHARE)
 _TABLE = (
     Method(name="source-only", about="the source demonstrations alone", uses="source"),
     Method(name="target-only", about="the target demonstrations alone", uses="target"),
-    Method(name="co-training", about="both, no transport", edits=sets(lambda_ot=0.0, view_share=0.0)),
+    Method(
+        name="co-training", about="both, no transport; 10 of 16 source rows", edits=sets(lambda_ot=0.0, view_share=0.0)
+    ),
     Method(
         name="paired",
         about="both, a robust loss on each drawn pair (Welsch)",
@@ -62,15 +64,17 @@ _TABLE = (
     ),
     Method(
         name="ot",
-        about="both, otpilot's defaults: source pictures in the target's view, encodings transported",
+        about="both, otpilot's defaults: views and encodings transported; 12 of 16 source rows",
         edits=VIEWED,
     ),
     Method(
         name="ot-views",
-        about="both, source pictures in the target's view alone",
+        about="both, views alone (source pictures as the target sees them); 12 of 16 source rows",
         edits=(*VIEWED, *sets(lambda_ot=0.0)),
     ),
-    Method(name="ot-encodings", about="both, encodings transported alone", edits=sets(view_share=0.0)),
+    Method(
+        name="ot-encodings", about="both, encodings transported alone; 10 of 16 source rows", edits=sets(view_share=0.0)
+    ),
     Method(name="ot-seeds", about="transport as in the seeds: diagonal prior, raw cost, lambda 0.1", edits=SEEDS),
     Method(name="ot-mass", about="transport, cost scaled to a mass of 0.7", edits=(*VIEWED, *_loss(target_mass=0.7))),
     Method(
