@@ -20,7 +20,7 @@ METHODS: Mapping[str, str] = {
     "source-only": "trained on the source demonstrations alone",
     "target-only": "trained on the few target demonstrations alone",
     "co-training": "trained on both, lambda_ot = 0",
-    "co-training + OT": "trained on both, source pictures in the target's view, transport of encodings on matched pairs",
+    "co-training + OT": "trained on both, with views of the source and transport on matched pairs",
 }
 # Sizes that learn the tabletop on a CPU; both from scratch, because no pretrained backbone is downloaded.
 POLICIES: Mapping[str, Mapping[str, Any]] = {
