@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 
 import cv2
@@ -189,6 +190,20 @@ def test_a_diffusion_policy_with_two_observation_steps_sees_them_too(load, tmp_p
     train(load("seen", **settings, **{"ot.view_share": 1.0}))
     assert losses(tmp_path / "plain")[0] != losses(tmp_path / "seen")[0]
     assert (tmp_path / "seen" / "artifacts" / "view_top.png").exists()
+
+
+def test_a_checkpoint_from_before_views_goes_on_without(load, tmp_path):
+    train(load("whole"))
+    half = load("half", save_checkpoint=True, steps=2)
+    train(half)
+    saved = half.output_dir / "checkpoints" / "last" / "pretrained_model" / "train_config.json"
+    body = json.loads(saved.read_text())
+    del body["ot"]["view_share"], body["ot"]["view_jitter"]
+    saved.write_text(json.dumps(body))
+    loaded = load_config(["--resume=true", f"--config_path={saved}", "--steps=4"])
+    assert any("before there were views" in note for note in loaded.notes)
+    train(loaded.config)
+    assert losses(tmp_path / "half") == losses(tmp_path / "whole")
 
 
 def test_views_do_without_the_transport_of_encodings(load, tmp_path):

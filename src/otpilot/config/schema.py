@@ -119,6 +119,9 @@ def complete(given: Given, *, check_output: bool = True) -> LoadedConfig:
     body, config_path = copy.deepcopy(given.translation.config), given.config_path
     notes = list(given.translation.notes)
     policy_args = _take_pretrained_policy(body)
+    if body.get("resume") and isinstance(body.get("ot"), dict) and "view_share" not in body["ot"]:
+        body["ot"]["view_share"] = 0.0
+        notes.append("This checkpoint was written before there were views, and goes on without (ot.view_share = 0).")
     check_keys(body, TrainConfig)
     config = decode(body)
     notes += _overruled(body, config)
