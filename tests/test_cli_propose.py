@@ -127,7 +127,7 @@ def test_one_group_own_rules_and_other_proposers(run, tmp_path):
     assert "touches bc" not in text
     assert "mine.py" in notes
     assert "ModuleNotFoundError" in notes
-    for proposer in ("random", "grid", "optuna"):
+    for proposer in ("bayes", "random", "grid", "optuna"):
         code, text, _ = run("propose", tmp_path / "x7k2", "--dry-run", "--proposer", proposer)
         assert code == 0
         assert f"{proposer} (pilot/proposers/space.py)" in text

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from benchmarks.pilot_efficiency import results
+from otpilot.pilot.proposers import PROPOSERS as PRODUCT
 
 
 def main() -> None:
@@ -20,8 +21,9 @@ def main() -> None:
     record.add_argument("--later", action="store_true", help="keep it beside what the surface rests on; change nothing")
     record.add_argument("--origin", default="examples/tabletop: ACT on the simulator, short trials on 2 CPU cores")
     commands.add_parser("report", help="write docs/pilot-efficiency.md and its plot from the results")
-    confirm = commands.add_parser("confirm", help="real trials from a dead transport: rules beside random")
+    confirm = commands.add_parser("confirm", help="real trials from a dead transport, one campaign for each proposer")
     confirm.add_argument("folder", type=Path)
+    confirm.add_argument("--proposer", nargs="+", choices=PRODUCT, default=["rules", "mixed"])
     confirm.add_argument("--trials", type=int, default=16)
     confirm.add_argument("--steps", type=int, default=400)
     confirm.add_argument("--seeds", type=int, default=2)
@@ -39,7 +41,14 @@ def main() -> None:
     elif given.command == "confirm":
         from benchmarks.pilot_efficiency import confirmation
 
-        confirmation.run(given.folder, trials=given.trials, steps=given.steps, seeds=given.seeds, dry_run=given.dry_run)
+        confirmation.run(
+            given.folder,
+            proposers=given.proposer,
+            trials=given.trials,
+            steps=given.steps,
+            seeds=given.seeds,
+            dry_run=given.dry_run,
+        )
     else:
         _play(given)
 

@@ -1,6 +1,6 @@
-"""The real confirmation: from a dead transport on the simulator, campaigns with rules and with random, equal budgets.
+"""The real confirmation: from a dead transport on the simulator, campaigns by several proposers, equal budgets.
 
-Two campaigns of `otpilot loop start`, one after the other, on the same demonstrations, base config, seeds and number of
+Campaigns of `otpilot loop start`, one after the other, on the same demonstrations, base config, seeds and number of
 trials; they differ in `proposer` alone. What became of them is kept as JSON lines beside the surrogate's.
 """
 
@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from otpilot.pilot.ledger import Ledger, Trial
 ROOT = Path(__file__).parents[2]
 PREPARE = ROOT / "examples" / "tabletop" / "prepare.py"
 FILE = results.FOLDER / "confirm.jsonl"
-PROPOSERS = ("rules", "random")
+PROPOSERS = ("rules", "mixed")
 SETTINGS = """# Written by python -m benchmarks.pilot_efficiency confirm
 name = "confirm_{proposer}"
 base = "base.json"
@@ -51,9 +51,11 @@ hang_s = 900
 """
 
 
-def run(folder: Path, *, trials: int, steps: int, seeds: int, dry_run: bool) -> None:
-    """Prepare both campaigns, run them one after the other, and keep what became of them."""
-    folders = prepare(folder, trials=trials, steps=steps, seeds=seeds)
+def run(
+    folder: Path, *, proposers: Sequence[str] = PROPOSERS, trials: int, steps: int, seeds: int, dry_run: bool
+) -> None:
+    """Prepare the campaigns, run them one after the other, and keep what became of them."""
+    folders = prepare(folder, proposers=proposers, trials=trials, steps=steps, seeds=seeds)
     for proposer, campaign in folders.items():
         command = [sys.executable, "-m", "otpilot", "loop", "start", str(campaign)]
         print(proposer, *command, flush=True)
@@ -63,10 +65,12 @@ def run(folder: Path, *, trials: int, steps: int, seeds: int, dry_run: bool) -> 
         keep([summary(campaign, proposer) for proposer, campaign in folders.items()])
 
 
-def prepare(folder: Path, *, trials: int, steps: int, seeds: int) -> dict[str, Path]:
-    """Return both campaigns' folders: the first records the demonstrations, the second has a link to them."""
-    folders = {proposer: folder / proposer for proposer in PROPOSERS}
-    first = folders[PROPOSERS[0]]
+def prepare(
+    folder: Path, *, proposers: Sequence[str] = PROPOSERS, trials: int, steps: int, seeds: int
+) -> dict[str, Path]:
+    """Return the campaigns' folders: the first records the demonstrations, the others have a link to them."""
+    folders = {proposer: folder / proposer for proposer in proposers}
+    first = folders[proposers[0]]
     if not (first / "base.json").is_file():
         first.mkdir(parents=True, exist_ok=True)
         subprocess.run([sys.executable, str(PREPARE), str(first)], check=True)
@@ -120,7 +124,7 @@ def told() -> Iterator[str]:
     """Yield what the page says of it."""
     command = "`python -m benchmarks.pilot_efficiency confirm FOLDER`"
     if not FILE.is_file():
-        yield f"Not run yet. {command} runs it: two campaigns of real trials on the simulator, from a dead transport."
+        yield f"Not run yet. {command} runs it: campaigns of real trials on the simulator, from a dead transport."
         yield ""
         return
     lines = results.read(FILE)
@@ -136,7 +140,7 @@ def told() -> Iterator[str]:
         yield f"| {line['proposer']} | {counts} | {' | '.join(shown)} | {line['incumbent']} | {ended} |"
     yield ""
     yield (
-        "Two campaigns cannot tell proposers from luck: this shows that the loop runs with either, and whether what\n"
+        "A campaign each cannot tell proposers from luck: this shows that the loop runs with either, and whether what\n"
         "it found on real trials contradicts the surrogate."
     )
     yield ""

@@ -19,17 +19,24 @@ DOC = ROOT / "docs" / "pilot-efficiency.md"
 PLOT = ROOT / "docs" / "pilot-efficiency.svg"
 BEFORE = results.FOLDER / "before.jsonl"
 FLOOR = 0.005
+COMPARED = ("rules", "mixed")
+"""Proposers whose pairs with all others are told: what campaigns were built on, and what they use."""
+TOLD = {"quiet": "without much noise", "loud": "with much noise"}
 Line = Mapping[str, Any]
 
 
-def newest() -> Path:
-    """Return the newest dated result file."""
-    return max(path for path in results.FOLDER.glob("20*.jsonl"))
+def read_results() -> list[Line]:
+    """Return the lines of all dated files; a search that was played again counts as of its last date."""
+    found: dict[tuple[Any, ...], Line] = {}
+    for path in sorted(results.FOLDER.glob("20*.jsonl")):
+        for line in results.read(path):
+            found[line["start"], line["proposer"], line["noise"], line["repetition"]] = line
+    return list(found.values())
 
 
 def write() -> None:
     """Write the page and the plot."""
-    lines = results.read(newest())
+    lines = read_results()
     earlier = results.read(BEFORE) if BEFORE.is_file() else []
     PLOT.write_text(plot(lines) + "\n", encoding="utf-8")
     DOC.write_text("\n".join(page(lines, earlier)) + "\n", encoding="utf-8")
@@ -46,7 +53,7 @@ def page(lines: Sequence[Line], earlier: Sequence[Line]) -> Iterator[str]:
     yield from (
         "# Does the pilot help? Trials until a bad start is mended", "",
         "Written by `python -m benchmarks.pilot_efficiency report` from `benchmarks/pilot_efficiency/results/`; nothing here is",
-        f"typed by hand. {len(lines)} searches of {first['budget']} trials, {count} repetitions each, {first['date']}, {versions},",
+        f"typed by hand. {len(lines)} searches of {first['budget']} trials, {count} repetitions each, {_dates(lines)}, {versions},",
         f"rules {first['rules_hash'] if first['proposer'] == 'rules' else _rules_hash(lines)}. "
         "Again: `python -m benchmarks.pilot_efficiency`; one cell:",
         "`python -m benchmarks.pilot_efficiency --start dead_transport --proposer rules --noise quiet`.", "",
@@ -66,6 +73,11 @@ def page(lines: Sequence[Line], earlier: Sequence[Line]) -> Iterator[str]:
     yield from ("## Why", "", *_why(lines))
     yield from ("## The real confirmation", "", *confirmation.told())
     yield from ("## The surface, piece by piece", "", *_surface())
+
+
+def _dates(lines: Sequence[Line]) -> str:
+    dates = sorted({line["date"] for line in lines})
+    return dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
 
 
 def _rules_hash(lines: Sequence[Line]) -> str:
@@ -105,33 +117,36 @@ def _hashes() -> str:
 
 def _verdict(lines: Sequence[Line]) -> Iterator[str]:
     """Yield what came out, in sentences that depend on it."""
-    chosen = _quiet(lines)
+    for noise in results.NOISES:
+        chosen = [line for line in lines if line["noise"] == noise]
+        for ours in COMPARED:
+            words = _words(chosen, ours)
+            if words:
+                yield (
+                    f"**`{ours}` after {chosen[0]['budget']} trials, {TOLD[noise]}, by the paired 95 % interval of the true score:**"
+                )
+                yield ""
+                yield from (f"- against {other}: {_parts(found)}." for other, found in words.items())
+                yield ""
+
+
+def _words(lines: Sequence[Line], proposer: str) -> dict[str, dict[str, str]]:
+    """Return how a proposer did against each other one, start by start."""
     words: dict[str, dict[str, str]] = {}
-    for start in STARTS:
-        ours = _of(chosen, start.name, "rules")
-        for other in ("optuna", "random", "grid"):
-            theirs = _of(chosen, start.name, other)
-            if ours and theirs:
+    for other in results.PROPOSERS:
+        for start in STARTS:
+            ours, theirs = _of(lines, start.name, proposer), _of(lines, start.name, other)
+            if ours and theirs and other not in (proposer, results.FALLBACK):
                 words.setdefault(other, {})[start.title] = results.paired(ours, theirs).word
-    if not words:
-        return
-    yield f"**Rules after {chosen[0]['budget']} trials without much noise, by the paired 95 % interval of the true score:**"
-    yield ""
-    for other, found in words.items():
-        parts = [
-            f"{word} from {', '.join(title for title, w in found.items() if w == word)}"
-            for word in ("better", "worse", "not distinguishable")
-            if word in found.values()
-        ]
-        yield f"- against {other}: {'; '.join(parts)}."
-    lost = [title for title in (s.title for s in STARTS) if "worse" in {found.get(title) for found in words.values()}]
-    yield ""
-    yield (
-        f"So the rules lose to at least one search from {', '.join(lost)}."
-        if lost
-        else "No search beats them from any start."
-    ) + " Early on it may be otherwise: see the trials until 5 and 10 below."
-    yield ""
+    return words
+
+
+def _parts(found: Mapping[str, str]) -> str:
+    return "; ".join(
+        f"{word} from {', '.join(title for title, w in found.items() if w == word)}"
+        for word in ("better", "worse", "not distinguishable")
+        if word in found.values()
+    )
 
 
 def _tables(lines: Sequence[Line], best: Mapping[Any, float], noise: str) -> Iterator[str]:
@@ -141,23 +156,32 @@ def _tables(lines: Sequence[Line], best: Mapping[Any, float], noise: str) -> Ite
     }
     yield f"## {told[noise]}"
     yield ""
-    yield "| start | proposer | reached | trials, median | gap after 5 | after 10 | at the end | nothing new after | rules against it |"
-    yield "|---|---|---|---|---|---|---|---|---|"
+    yield "| start | proposer | reached | trials, median | gap after 5 | after 10 | at the end | nothing new after | rules against it | mixed against it |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for start in STARTS:
-        ours = _of(lines, start.name, "rules")
+        compared = {name: _of(lines, start.name, name) for name in COMPARED}
         for proposer in results.PROPOSERS:
             chosen = _of(lines, start.name, proposer)
             if chosen:
-                yield _row(start.title, proposer, chosen, ours, best)
+                yield _row(start.title, proposer, chosen, compared, best)
     yield ""
 
 
-def _row(title: str, proposer: str, chosen: Sequence[Line], ours: Sequence[Line], best: Mapping[Any, float]) -> str:
+def _row(
+    title: str,
+    proposer: str,
+    chosen: Sequence[Line],
+    compared: Mapping[str, Sequence[Line]],
+    best: Mapping[Any, float],
+) -> str:
     found = results.figures(chosen, best)
     curves = [results.gap_curve(line, best[_key(line)], line["budget"]) for line in chosen]
     early = [sum(curve[min(at, len(curve)) - 1] for curve in curves) / len(curves) for at in (5, 10)]
     budget = chosen[0]["budget"]
-    against = "" if proposer == "rules" or not ours else _against(results.paired(ours, chosen))
+    against = " | ".join(
+        "" if proposer == name or not ours else _against(results.paired(ours, chosen))
+        for name, ours in compared.items()
+    )
     dry = "" if found.dry is None else f"{found.dry:.0f}"
     return (
         f"| {title} | {proposer} | {found.reached} of {found.searches} | {_trials(found.median, budget)} "

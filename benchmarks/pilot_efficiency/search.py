@@ -26,7 +26,7 @@ SEED = 1000
 VARIANTS = 3
 FALLBACK = "rules, then optuna"
 """Rules as long as they have something new to say, then TPE with what was observed; not a proposer of the product."""
-PROPOSERS = ("rules", "optuna", "random", "grid", FALLBACK)
+PROPOSERS = ("rules", "mixed", "bayes", "optuna", "random", "grid", FALLBACK)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ def propose(
     out: Annotated[Path | None, typer.Option(help="Folder to write configs and lineage into.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be proposed; write nothing.")] = False,
     maximum: Annotated[int, typer.Option("--max", min=1, help="Variants in all, at most three from one run.")] = 3,
-    proposer: Annotated[str, typer.Option(help="rules, random, grid or optuna.")] = "rules",
+    proposer: Annotated[str, typer.Option(help="rules, mixed, bayes, random, grid or optuna.")] = "rules",
     only: Annotated[
         Literal["ot", "bc"] | None, typer.Option(help="Touch only the transport (ot), or only cloning (bc).")
     ] = None,
@@ -49,7 +49,7 @@ def propose(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Steps of a trial, on the run's own schedule horizon.")
     ] = None,
-    sampler_seed: Annotated[int, typer.Option(help="Seed of random and optuna.")] = 0,
+    sampler_seed: Annotated[int, typer.Option(help="Seed of all but rules and grid.")] = 0,
     thresholds: Limits = None,
 ) -> None:
     """Read runs, say what to try next and why, and write the configs with their lineage beside them."""

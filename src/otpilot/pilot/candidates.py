@@ -15,7 +15,7 @@ from otpilot.config.canonical import canonical, config_hash, diff
 from otpilot.config.compat import translate
 from otpilot.errors import ConfigError, RunError, closest
 from otpilot.pilot.parents import Parent
-from otpilot.pilot.proposers.request import Observation
+from otpilot.pilot.proposers.request import Observation, observe
 from otpilot.pilot.rules import context_of
 from otpilot.pilot.rules.base import EVALUATIONS
 from otpilot.pilot.variants import TrialKey, own_seed
@@ -37,12 +37,8 @@ class Candidates:
 
     @property
     def observations(self) -> tuple[Observation, ...]:
-        """The candidates that have a score, for proposers that learn from scores."""
-        return tuple(
-            Observation(config=parent.config, score=parent.score, direction=parent.direction)
-            for parent in self.parents
-            if parent.score is not None and not parent.failed
-        )
+        """What the candidates say to proposers that learn from scores."""
+        return observe(self.parents)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -66,7 +66,10 @@ def test_pairs_are_judged_by_their_interval():
     assert results.paired(mixed, ours).word == "not distinguishable"
 
 
-@pytest.mark.parametrize(("end", "word"), [(1.0, "No search beats them"), (2.5, "the rules lose")])
+@pytest.mark.parametrize(
+    ("end", "word"),
+    [(1.0, "against optuna: better from dead transport"), (2.5, "against optuna: worse from dead transport")],
+)
 def test_the_pages_words_follow_the_figures(end, word):
     lines = [
         line([3.0, score + n / 100], proposer=proposer, repetition=n, start=start)
@@ -80,15 +83,15 @@ def test_the_pages_words_follow_the_figures(end, word):
     assert page.plot(lines).startswith("<svg")
 
 
-def test_the_confirmation_is_two_campaigns_that_differ_in_the_proposer(tmp_path):
+def test_the_confirmation_is_a_campaign_each_that_differ_in_the_proposer(tmp_path):
     first = tmp_path / "rules"
     (first / "data").mkdir(parents=True)
     (first / "base.json").write_text(json.dumps({"policy": {"type": "act"}, "env": {"type": "x"}}))
     folders = confirmation.prepare(tmp_path, trials=12, steps=400, seeds=2)
     one, other = ((folder / "campaign.toml").read_text() for folder in folders.values())
-    assert one.replace("rules", "random") == other
+    assert one.replace("rules", "mixed") == other
     from otpilot.pilot.campaign.settings import read_settings
 
-    settings = read_settings(folders["random"])
-    assert (settings.proposer, settings.budget.trials, settings.trial.steps) == ("random", 12, 400)
-    assert (folders["random"] / "data").resolve() == (first / "data").resolve()
+    settings = read_settings(folders["mixed"])
+    assert (settings.proposer, settings.budget.trials, settings.trial.steps) == ("mixed", 12, 400)
+    assert (folders["mixed"] / "data").resolve() == (first / "data").resolve()

@@ -1,7 +1,9 @@
 """Every proposer keeps one contract; each does what its method is."""
 
 import math
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from otpilot.config.ot import OTConfig
 from otpilot.config.plain import build_section
 from otpilot.errors import ConfigError
 from otpilot.pilot.parents import Parent
-from otpilot.pilot.proposers import PROPOSERS, Observation, Request, propose
+from otpilot.pilot.proposers import PROPOSERS, Observation, Request, observe, propose
 from otpilot.pilot.proposers.space import dimensions, within_limits
 from otpilot.pilot.variants import TrialKey, write_variant
 from tests.pilot.rules.cases import Config, act, diffusion, edited, explicit, hard, ours, tag, with_ot
@@ -164,11 +166,12 @@ def test_grid_ends() -> None:
     assert rest.notes == ("Nothing new is proposed for p1.",)
 
 
-# Optuna
+# What learns from scores
 
 
-def test_optuna_learns_from_scores() -> None:
-    """Scores are best at reg = 0.3 (a log parabola): after 30 observations TPE asks near it, random does not."""
+@pytest.mark.parametrize("proposer", ["optuna", "bayes"])
+def test_what_learns_finds_the_best_reg(proposer: str) -> None:
+    """Scores are best at reg = 0.3 (a log parabola): after 30 observations both ask near it, random does not."""
 
     def score(config: Any) -> float:
         return math.log(value_at(config, "ot.loss_config.reg") / 0.3) ** 2
@@ -177,12 +180,87 @@ def test_optuna_learns_from_scores() -> None:
     known: set[TrialKey] = set()
     for _ in range(15):
         request = Request(parents=(parent(),), limit=2, observations=tuple(seen), known=frozenset(known), only="ot")
-        for variant in propose(request, "optuna").variants:
+        for variant in propose(request, proposer).variants:
             seen.append(Observation(config=variant.config, score=score(variant.config)))
             known.add(variant.key)
     early = sorted(o.score for o in seen[:10])[5]
     late = sorted(o.score for o in seen[-10:])[5]
     assert late < early / 2
+
+
+def observed(count: int, **outside: Any) -> tuple[Observation, ...]:
+    """Return observations that are the better, the nearer reg is to 0.3."""
+    found = []
+    for number in range(count):
+        reg = 0.02 * (150 ** (number / max(1, count - 1)))
+        config = act(reg=reg, **outside)
+        found.append(Observation(config=config, score=0.1 + math.log(reg / 0.3) ** 2))
+    return tuple(found)
+
+
+def test_bayes_says_what_it_expects_and_what_matters() -> None:
+    first, *_ = propose(Request(parents=(parent(),), observations=observed(12)), "bayes").variants
+    assert "by 12 scores, which depend most on reg" in first.proposal.reason
+    assert re.fullmatch(r"A score of \S+, \S+ to \S+ \(one standard deviation\).", first.proposal.expected)
+    low = float(first.proposal.expected.split(", ")[1].split()[0])
+    assert 0 < low < 1
+
+
+def test_bayes_begins_with_points_that_are_spread() -> None:
+    batch = propose(Request(parents=(parent(),), observations=observed(2), per_parent=3), "bayes")
+    assert all("first points" in v.proposal.reason for v in batch.variants)
+
+
+def test_bayes_works_upwards_as_well() -> None:
+    up = tuple(Observation(config=o.config, score=2.0 - o.score, direction="max") for o in observed(12))
+    down = observed(12)
+    best = Parent(id="p1", config=act(reg=0.3))
+    higher = Parent(id="p1", config=act(reg=0.3), direction="max")
+    for who, seen in ((best, down), (higher, up)):
+        regs = [
+            value_at(v.config, "ot.loss_config.reg")
+            for v in propose(Request(parents=(who,), observations=seen, only="ot"), "bayes").variants
+        ]
+        assert all(0.1 < reg < 1.0 for reg in regs)
+
+
+def test_a_setting_beyond_the_space_is_kept_where_it_does_well() -> None:
+    """A rate far above the space's, with which all observations were made, is not simply taken away."""
+    config = edited(act(), policy={**act()["policy"], "optimizer_lr": 3e-4})
+    parents = (Parent(id="p1", config=config),)
+    seen = tuple(
+        Observation(config=edited(dict(o.config), policy=config["policy"]), score=o.score) for o in observed(12)
+    )
+    rates = [
+        value_at(v.config, "policy.optimizer_lr")
+        for v in propose(Request(parents=parents, observations=seen), "bayes").variants
+    ]
+    assert 3e-4 in rates
+
+
+def test_what_broke_counts_as_the_worst() -> None:
+    good = [Parent(id=f"p{n}", config=o.config, score=o.score) for n, o in enumerate(observed(4))]
+    broken = Parent(id="broken", config=act(reg=2.0), score=0.01, state="diverged")
+    seen = observe([*good, broken])
+    assert [(o.score, o.failed) for o in seen] == [
+        *((p.score, False) for p in good),
+        (max(p.score or 0.0 for p in good), True),
+    ]
+    upwards = observe([replace(p, direction="max") for p in (*good, broken)])
+    assert upwards[-1].score == min(p.score or 0.0 for p in good)
+    assert observe([broken]) == ()
+
+
+def test_a_mix_has_remedies_first_and_no_sweep() -> None:
+    batch = propose(Request(parents=(parent(),), observations=observed(12)), "mixed")
+    rules = [v.proposal.rule for v in batch.variants]
+    assert "bayes" in rules
+    assert [rule for rule in rules if rule != "bayes"] == [
+        v.proposal.rule for v in propose(Request(parents=(parent(),), per_parent=2), "rules").variants
+    ]
+    calm = Parent(id="p1", config=act(), findings=(tag("converging", "info"),))
+    assert any("sweep" in v.proposal.rule for v in propose(Request(parents=(calm,)), "rules").variants)
+    assert {v.proposal.rule for v in propose(Request(parents=(calm,)), "mixed").variants} == {"bayes"}
 
 
 def test_optuna_counts_only_what_lies_in_the_space() -> None:

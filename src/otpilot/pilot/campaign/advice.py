@@ -58,7 +58,7 @@ def _by_kind(kind: str, opened: Opened) -> list[str]:
             "the noise. That is another campaign, in a folder of its own."
         ]
     if kind == "exhausted":
-        others = "random, grid or optuna" if settings.proposer == "rules" else "rules"
+        others = "mixed or bayes" if settings.proposer == "rules" else "rules"
         return [f"Set proposer = {others} in campaign.toml, or add rules of your own, and resume."]
     if kind == "rounds":
         return [f"Raise rounds above {settings.rounds} in campaign.toml and resume, if it still gained."]

@@ -10,7 +10,7 @@ from otpilot.pilot.campaign.arms import Identity, Known, parent_of
 from otpilot.pilot.campaign.settings import CampaignSettings
 from otpilot.pilot.ledger import Trial
 from otpilot.pilot.parents import ChosenParent, Parent, choose_parents
-from otpilot.pilot.proposers import Observation, Request, propose
+from otpilot.pilot.proposers import LEARNING, Request, observe, propose
 from otpilot.pilot.rules import Rule
 from otpilot.pilot.variants import Batch, TrialKey, Variant, lineage
 from otpilot.runs.metric_names import Direction
@@ -38,12 +38,13 @@ class Situation:
 def choose(situation: Situation, settings: CampaignSettings) -> tuple[ChosenParent, ...]:
     """Return whom to derive from: the incumbent; where it has no problem left, also the run whose problems tell most.
 
-    With fewer than three variants in a round there is room for the incumbent only.
+    With fewer than three variants in a round there is room for the incumbent only, and what learns from the scores of
+    all runs has no use for a second one.
     """
     parents = _parents(situation)
     ours = next(parent for parent in parents if parent.id == situation.incumbent.name)
     chosen = ChosenParent(parent=ours, reason=_why_incumbent(ours, situation))
-    if settings.variants < 3 or _problems(ours):
+    if settings.variants < 3 or settings.proposer in LEARNING or _problems(ours):
         return (chosen,)
     # What former incumbents suffered from is cured, or it would be the incumbent's problem still.
     cured = frozenset(tag for parent in parents if parent.id in situation.former for tag in _problems(parent))
@@ -65,7 +66,7 @@ def plan_round(
             known=frozenset(TrialKey(t.config_hash, t.seed, t.budget) for t in situation.trials),
             only="ot" if settings.only == "ot" else "bc" if settings.only == "bc" else None,
             rules=rules,
-            observations=_observations(_parents(situation)),
+            observations=observe(_parents(situation)),
             sampler_seed=settings.seed,
         ),
         settings.proposer,
@@ -98,15 +99,6 @@ def _parents(situation: Situation) -> list[Parent]:
         )
         for identity in situation.arms
     ]
-
-
-def _observations(parents: Sequence[Parent]) -> tuple[Observation, ...]:
-    """Return every arm's mean score, for proposers that learn from scores."""
-    return tuple(
-        Observation(config=parent.config, score=parent.score, direction=parent.direction)
-        for parent in parents
-        if parent.score is not None and not parent.failed
-    )
 
 
 def _problems(parent: Parent) -> frozenset[str]:

@@ -3,23 +3,29 @@
 from collections.abc import Callable, Mapping
 
 from otpilot.errors import ConfigError, closest
+from otpilot.pilot.proposers.by_bayes import propose_by_bayes
+from otpilot.pilot.proposers.by_mix import propose_by_mix
 from otpilot.pilot.proposers.by_optuna import propose_by_optuna
 from otpilot.pilot.proposers.by_rules import propose_by_rules
 from otpilot.pilot.proposers.by_search import propose_by_grid, propose_by_random
-from otpilot.pilot.proposers.request import Observation, Request
+from otpilot.pilot.proposers.request import Observation, Request, observe
 from otpilot.pilot.variants import Batch
 
-__all__ = ["DEFAULT", "PROPOSERS", "Observation", "Proposer", "Request", "propose"]
+__all__ = ["DEFAULT", "LEARNING", "PROPOSERS", "Observation", "Proposer", "Request", "observe", "propose"]
 
 Proposer = Callable[[Request], Batch]
 
 PROPOSERS: Mapping[str, Proposer] = {
     "rules": propose_by_rules,
+    "mixed": propose_by_mix,
+    "bayes": propose_by_bayes,
     "random": propose_by_random,
     "grid": propose_by_grid,
     "optuna": propose_by_optuna,
 }
 DEFAULT = "rules"
+LEARNING = frozenset({"mixed", "bayes"})
+"""Those that learn from the scores of all runs, whatever a variant is derived from."""
 
 
 def propose(request: Request, proposer: str = DEFAULT) -> Batch:

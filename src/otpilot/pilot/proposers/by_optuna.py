@@ -23,8 +23,8 @@ ASKS = 3
 def propose_by_optuna(request: Request) -> Batch:
     """Return variants that set all knobs at once, as TPE asks, given the scores observed so far.
 
-    Observed configs outside the search space are left out; those that differ from the parent in what the space does not
-    hold count all the same. Below ten observations TPE draws at random.
+    Observed configs outside the search space are left out, and those whose training broke. Those that differ from the
+    parent in what the space does not hold count all the same. Below ten observations TPE draws at random.
 
     Raises:
         ConfigError: If Optuna is not installed.
@@ -47,7 +47,7 @@ def _ask(request: Request, parent: Parent, _known: AbstractSet[TrialKey]) -> Jud
         space = {knob.name: _distribution(optuna, knob) for knob in knobs}
         told = 0
         for observation in request.observations:
-            values = _values(observation.config, knobs)
+            values = None if observation.failed else _values(observation.config, knobs)
             if values is not None:
                 trial = optuna.trial.create_trial(params=values, distributions=space, value=observation.score)
                 study.add_trial(trial)

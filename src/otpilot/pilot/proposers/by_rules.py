@@ -12,9 +12,10 @@ from otpilot.pilot.variants import Batch, TrialKey
 
 def propose_by_rules(request: Request) -> Batch:
     """Return variants by the rules' proposals, most urgent first; values that were tried are passed over."""
-    return each_parent(request, _judge)
+    return each_parent(request, judged)
 
 
-def _judge(request: Request, parent: Parent, known: AbstractSet[TrialKey]) -> Judgement:
+def judged(request: Request, parent: Parent, known: AbstractSet[TrialKey]) -> Judgement:
+    """Return what the rules say of a parent, knowing what was tried."""
     tried = parent.context.tried | {key.config_hash for key in known}
     return judge(parent.findings, parent.config, replace(parent.context, tried=tried), rules=request.rules)

@@ -17,11 +17,28 @@ PER_PARENT = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """A config that was tried, and its score; lower is better unless `direction` says "max"."""
+    """A config that was tried, and its score; lower is better unless `direction` says "max".
+
+    One that `failed` (its training broke) has the worst score of the others.
+    """
 
     config: Mapping[str, Any]
     score: float
     direction: Direction = "min"
+    failed: bool = False
+
+
+def observe(parents: Sequence[Parent]) -> tuple[Observation, ...]:
+    """Return what the runs say to proposers that learn from scores; nothing where none has one."""
+    scored = [(p, p.score) for p in parents if p.score is not None and not p.failed]
+    if not scored:
+        return ()
+    direction = scored[0][0].direction
+    worst = (min if direction == "max" else max)(score for _, score in scored)
+    return (
+        *(Observation(config=p.config, score=score, direction=p.direction) for p, score in scored),
+        *(Observation(config=p.config, score=worst, direction=direction, failed=True) for p in parents if p.failed),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,17 +47,28 @@ class Dimension:
         return self.paths[0]
 
     def at(self, share: float) -> float:
-        """Return the value at a share of the range, 0 to 1, rounded to three digits or to a whole number."""
+        """Return the value at a share of the range, rounded to three digits or to a whole number.
+
+        Shares are 0 to 1; one below or above lies as far beyond the range, for configs that are there already.
+        """
         if self.log:
             value = math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
         else:
             value = self.low + share * (self.high - self.low)
-        return self.rounded(value)
+        return self.rounded(value) if 0.0 <= share <= 1.0 else self._short(value)
+
+    def share(self, value: float) -> float:
+        """Return where in the range a value lies: 0 at its low end, 1 at its high one, beyond them outside."""
+        if not self.log:
+            return (value - self.low) / (self.high - self.low)
+        return math.log(max(value, 1e-12) / self.low) / math.log(self.high / self.low)
 
     def rounded(self, value: float) -> float:
         """Return a value as it is put into a config."""
-        value = round(value) if self.kind == "int" else float(f"{value:.{DIGITS}g}")
-        return min(max(value, self.low), self.high)
+        return min(max(self._short(value), self.low), self.high)
+
+    def _short(self, value: float) -> float:
+        return round(value) if self.kind == "int" else float(f"{value:.{DIGITS}g}")
 
     def edits(self, value: float) -> tuple[Edit, ...]:
         """Return the edits that set the knob."""

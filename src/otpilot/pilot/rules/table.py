@@ -28,13 +28,15 @@ from otpilot.pilot.rules.base import Config, RuleContext, RuleFunction, transpor
 class Rule:
     """One rule: its function, where it comes from, and for which policies it holds (all if None).
 
-    `group` "ot" leaves the rule out where the config has no transport.
+    `group` "ot" leaves the rule out where the config has no transport. A `sweep` has no finding to answer: it tries
+    another value of a knob because nothing is wrong.
     """
 
     function: RuleFunction
     source: str
     group: Group | None = None
     policies: tuple[str, ...] | None = None
+    sweep: bool = False
 
     @property
     def name(self) -> str:
@@ -52,6 +54,10 @@ class Judgement:
 
 def _ot(function: RuleFunction, source: str, *policies: str) -> Rule:
     return Rule(function=function, source=source, group="ot", policies=policies or None)
+
+
+def _sweep(function: RuleFunction, source: str, group: Group) -> Rule:
+    return Rule(function=function, source=source, group=group, sweep=True)
 
 
 def _bc(function: RuleFunction, source: str, *policies: str) -> Rule:
@@ -128,16 +134,21 @@ RULES: tuple[Rule, ...] = (
     # nothing is wrong
     _ot(diffusion.strengthen_weak_coupling, "seed 001, iter 2", "diffusion"),
     _ot(diffusion.sharpen_weak_coupling, "seed 001, iter 2", "diffusion"),
-    _ot(steady.raise_weight_when_stable, "seed 003, next steps 3"),
-    _ot(steady.sweep_reg, "seed 002, recommendation 2, sweep A; seeds 001 and 004"),
-    _ot(steady.sweep_weight, "seed 002, recommendation 2, sweep B; seed 001, rollback triggers"),
-    _ot(steady.sweep_label, "seed 002, recommendation 2, sweep C; seed 001, iter5a"),
-    _bc(steady.sweep_rate, "seed 004, step 3 and decision rule 3"),
-    _bc(steady.sweep_batch, "seed 004, step 3 and decision rule 3"),
+    _sweep(steady.raise_weight_when_stable, "seed 003, next steps 3", "ot"),
+    _sweep(steady.sweep_reg, "seed 002, recommendation 2, sweep A; seeds 001 and 004", "ot"),
+    _sweep(steady.sweep_weight, "seed 002, recommendation 2, sweep B; seed 001, rollback triggers", "ot"),
+    _sweep(steady.sweep_label, "seed 002, recommendation 2, sweep C; seed 001, iter5a", "ot"),
+    _sweep(steady.sweep_rate, "seed 004, step 3 and decision rule 3", "bc"),
+    _sweep(steady.sweep_batch, "seed 004, step 3 and decision rule 3", "bc"),
     # how a run is watched and fed
     Rule(function=running.evaluate_less_often, source="seed 001, iter 1", group="run"),
     Rule(function=running.more_workers, source="otpilot: training that waits for its data", group="run"),
 )
+
+
+def sweeps(rules: Sequence[Rule] = RULES) -> frozenset[str]:
+    """Return the names of the rules that sweep."""
+    return frozenset(rule.name for rule in rules if rule.sweep)
 
 
 def judge(
