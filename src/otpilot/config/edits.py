@@ -195,7 +195,7 @@ def _check_set(edit: Edit, key: str, old: Any, bound: Bound | None, policy: str 
     if bound is not None:
         if value is None and (bound.nullable or bound.null is not None):
             return
-        if key == "ot.lambda_ot" and value == "auto":
+        if key in ("ot.lambda_ot", "ot.view_share") and value == "auto":
             return
         if not _is_number(value) or not bound.low <= value <= bound.high:
             raise ConfigError(f"{edit}: allowed: a number from {bound.low} to {bound.high} ({bound.origin}).")

@@ -553,6 +553,15 @@ CASES: dict[str, Pair] = dict(
             Case(config=diffusion(), recent=COUPLED, last_step=12_000),
         ),
         entry(
+            "show_target_view",
+            Case(config=act(), tags=(CONVERGING,)),
+            {"ot.view_share": "auto"},
+            Case(config=with_ot(act(), view_share=0.5), tags=(CONVERGING,)),
+            Case(config=with_ot(act(), pair_info_path=None), tags=(CONVERGING,)),
+            Case(config=ours(), tags=(CONVERGING,)),
+            Case(config=act(), tags=(CONVERGING, LOW)),
+        ),
+        entry(
             "raise_weight_when_stable",
             Case(config=act(), tags=(CONVERGING,), recent={MASS: 0.2}),
             {"ot.lambda_ot": 0.2},

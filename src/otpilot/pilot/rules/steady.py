@@ -1,4 +1,4 @@
-"""What to try when nothing is wrong: strengthen the transport, or sweep one knob (seeds 002, 003, 004)."""
+"""What to try when nothing is wrong: views, a stronger transport, or one knob swept (seeds 002, 003, 004)."""
 
 from collections.abc import Sequence
 
@@ -12,18 +12,21 @@ from otpilot.pilot.rules.base import (
     WEIGHT,
     Config,
     RuleContext,
+    alarming,
     at_least,
     evaluation_worse,
     found,
     level,
     number_at,
     propose,
+    set_to,
     times,
     troubled,
 )  # fmt: skip
 from otpilot.pilot.rules.optimiser import scale_learning_rate
 from otpilot.pilot.rules.plateau import HIGHEST_RATE, HIGHEST_RATE_ELSEWHERE
 
+VIEW = "ot.view_share"
 GOOD_MASS = (0.05, 0.6)
 """Seeds contradict each other: 0.05 to 0.3 (004), 0.1 to 0.2 (001), bad above 0.6 (004). The widest is used."""
 FACTORS = (0.8, 1.2, 0.5, 2.0)
@@ -48,6 +51,25 @@ def raise_weight_when_stable(findings: Sequence[Finding], config: Config, contex
         (edit,),
         reason=f"Cloning converges and the plan carries a mass of {mass:.3g}; now the transport may weigh more.",
         expected="The embedding's cost falls faster at the same evaluation.",
+        failure=evaluation_worse(context),
+        group="ot",
+        risk="medium",
+    )
+
+
+def show_target_view(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
+    """Show source rows in the target's view, where it is off, there are pairs, and cloning converges or stalls."""
+    finding = steady(findings) or alarming(findings, "plateau")
+    if finding is None or number_at(config, VIEW) != 0 or not value_at(config, "ot.pair_info_path"):
+        return None
+    return propose(
+        finding,
+        config,
+        context,
+        (set_to(VIEW, "auto"),),
+        reason="Source rows are shown as their own camera saw them only; in the target's view they also teach what to "
+        "do where the target was not demonstrated (docs/views.md).",
+        expected="Success rises where the target was not demonstrated; cloning takes more steps to converge.",
         failure=evaluation_worse(context),
         group="ot",
         risk="medium",

@@ -134,6 +134,7 @@ RULES: tuple[Rule, ...] = (
     # nothing is wrong
     _ot(diffusion.strengthen_weak_coupling, "seed 001, iter 2", "diffusion"),
     _ot(diffusion.sharpen_weak_coupling, "seed 001, iter 2", "diffusion"),
+    _ot(steady.show_target_view, "docs/views.md and docs/results.md"),
     _sweep(steady.raise_weight_when_stable, "seed 003, next steps 3", "ot"),
     _sweep(steady.sweep_reg, "seed 002, recommendation 2, sweep A; seeds 001 and 004", "ot"),
     _sweep(steady.sweep_weight, "seed 002, recommendation 2, sweep B; seed 001, rollback triggers", "ot"),
