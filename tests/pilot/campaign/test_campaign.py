@@ -35,12 +35,29 @@ def settings(*, rounds=1, variants=1, promotion="[]", more="", sections="", retr
     )
 
 
+BY_RULES = 'proposer = "rules"\n'
+
+
 def kinds(ledger) -> list[str]:
     return [decision.kind for decision in ledger.decisions()]
 
 
 def decided(ledger, kind):
     return next(decision for decision in ledger.decisions() if decision.kind == kind)
+
+
+def test_a_round_has_remedies_by_rule_and_what_the_scores_promise(campaign):
+    campaign.write(settings(rounds=2, variants=3), noise=0.02)
+    campaign.run(executor=campaign.executor(6))
+    with campaign.ledger() as ledger:
+        rules = {
+            number: [trial.rule for trial in ledger.trials() if trial.round == number and trial.kind == "variant"]
+            for number in (1, 2)
+        }
+        assert rules[1][0] == "normalize_cost"
+        assert "bayes" in rules[1]
+        assert "bayes" in rules[2]
+        assert all(trial.reason for trial in ledger.trials() if trial.rule == "bayes")
 
 
 def test_a_dead_transport_is_revived_by_rule_for_its_health_and_nothing_is_claimed(campaign):
@@ -129,7 +146,7 @@ def test_nothing_to_gain_ends_a_campaign_that_has_no_problem(campaign):
 )
 def test_trials_that_break_are_recorded_and_the_round_goes_on(campaign, behaviour, state, word):
     """The second variant (the energy objective) breaks; the first is judged and accepted all the same."""
-    text = settings(variants=2, sections="[guard]\nhang_s = 1.0\nstart_s = 20.0\n")
+    text = settings(variants=2, more=BY_RULES, sections="[guard]\nhang_s = 1.0\nstart_s = 20.0\n")
     campaign.write(text, noise=0.01, behaviour={"energy": behaviour})
     executor = campaign.executor(6)
     ended = campaign.run(executor=executor)

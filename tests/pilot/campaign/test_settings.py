@@ -23,7 +23,7 @@ LEAST = {"base": "base.json"}
 def test_only_the_base_config_is_needed_and_the_defaults_are_seed_004s():
     made = settings_of(LEAST)
     assert (made.trial.steps, made.trial.eval_steps, made.trial.log_freq) == (2000, 200, 50)
-    assert (made.variants, made.proposer, made.metric, made.death) == (3, "rules", "auto", "kill")
+    assert (made.variants, made.proposer, made.metric, made.death) == (3, "mixed", "auto", "kill")
     assert made.window.is_open(datetime(2026, 1, 1, 12, 0))
 
 
@@ -118,7 +118,6 @@ def test_names_that_are_spelled_out_for_speed_are_those_that_exist():
     from otpilot.pilot import proposers
     from otpilot.pilot.campaign import settings
 
-    assert settings.PROPOSERS[0] == proposers.DEFAULT
     assert set(settings.PROPOSERS) == set(proposers.PROPOSERS)
     assert settings.EVALUATION_LOSSES == view.EVALUATION_LOSSES
     assert settings.SUCCESS == view.SUCCESS

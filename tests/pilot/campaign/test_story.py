@@ -12,7 +12,7 @@ from otpilot.pilot.campaign.status import read_status
 from otpilot.pilot.campaign.story import Story
 from otpilot.pilot.ledger import Ledger
 from tests.pilot.campaign.conftest import essence
-from tests.pilot.campaign.test_campaign import settings
+from tests.pilot.campaign.test_campaign import BY_RULES, settings
 
 NOTHING = re.compile(r"\|\s*(-|–|—|nan|None|null)\s*(?=\|)|: (-|None|nan)$", re.IGNORECASE | re.MULTILINE)
 
@@ -24,7 +24,7 @@ def made(campaign, ledger) -> Campaign:
 
 def test_reports_can_be_written_at_any_moment_and_say_something_everywhere(campaign):
     """Before the first trial, after the baseline, and at the end, with trials that broke."""
-    campaign.write(settings(variants=2), noise=0.01, behaviour={"energy": "diverge"})
+    campaign.write(settings(variants=2, more=BY_RULES), noise=0.01, behaviour={"energy": "diverge"})
     campaign.paths.reports.mkdir(parents=True)
     opened = campaign.opened()
     with campaign.ledger() as ledger:

@@ -16,7 +16,7 @@ from otpilot.runs.metric_names import OFFLINE_L1, OFFLINE_LOSS
 FILE = "campaign.toml"
 AUTO = "auto"
 # Named here, because `loop status` must not wait for what rules and analysis import; a test compares them.
-PROPOSERS = ("rules", "mixed", "bayes", "random", "grid", "optuna")
+PROPOSERS = ("mixed", "rules", "bayes", "random", "grid", "optuna")
 LANGUAGES = ("en", "zh")
 EVALUATION_LOSSES = (OFFLINE_L1, OFFLINE_LOSS)
 SUCCESS = "sim/success"
