@@ -119,7 +119,7 @@ def _show_variant(variant: "Variant") -> None:
     proposal = variant.proposal
     console.print(f"\n[bold cyan]{escape(variant.name)}[/] (seed {variant.key.seed}, config {variant.key.config_hash})")
     rows = {
-        "rule": f"{proposal.rule} ({proposal.source}); touches {proposal.group}, risk {proposal.risk}",
+        "rule": f"{proposal.rule} ({proposal.source}); touches {proposal.touched}, risk {proposal.risk}",
         "change": "; ".join(f"{change.path} {change.old} -> {change.new}" for change in variant.changes),
         "why": proposal.reason,
         "expected": proposal.expected,

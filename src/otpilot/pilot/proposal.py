@@ -72,6 +72,12 @@ class Proposal:
                 raise ConfigError(f"Proposal.{name} is {value!r}; allowed: {', '.join(allowed)}.")
 
     @property
+    def touched(self) -> str:
+        """What the edits touch, in words: ot, bc, run, or ot and bc where a search turned knobs of both."""
+        both = self.group == "bc" and any(edit.path.startswith("ot.") for edit in self.edits)
+        return "ot and bc" if both else self.group
+
+    @property
     def knobs(self) -> frozenset[str]:
         """Names of the knobs that the edits turn."""
         return knobs_of(edit.path for edit in self.edits)

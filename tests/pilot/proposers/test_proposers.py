@@ -206,6 +206,13 @@ def test_bayes_says_what_it_expects_and_what_matters() -> None:
     assert 0 < low < 1
 
 
+def test_what_turns_knobs_of_both_kinds_says_so() -> None:
+    both, *_ = propose(Request(parents=(parent(),)), "bayes").variants
+    assert both.proposal.touched == "ot and bc"
+    one, *_ = propose(Request(parents=(parent(),), only="ot"), "bayes").variants
+    assert one.proposal.touched == "ot"
+
+
 def test_bayes_begins_with_points_that_are_spread() -> None:
     batch = propose(Request(parents=(parent(),), observations=observed(2), per_parent=3), "bayes")
     assert all("first points" in v.proposal.reason for v in batch.variants)
