@@ -56,6 +56,7 @@ def main() -> None:
 def _play_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=results.FOLDER / f"{time.strftime('%Y-%m-%d')}.jsonl")
     parser.add_argument("--repetitions", type=int, default=results.REPETITIONS)
+    parser.add_argument("--first", type=int, default=results.FIRST, help="first repetition")
     parser.add_argument("--budget", type=int, default=results.BUDGET)
     parser.add_argument("--noise", choices=results.NOISES, nargs="+", default=list(results.NOISES))
     parser.add_argument("--proposer", choices=results.PROPOSERS, nargs="+", default=list(results.PROPOSERS))
@@ -65,7 +66,11 @@ def _play_options(parser: argparse.ArgumentParser) -> None:
 
 def _play(given: argparse.Namespace) -> None:
     wanted = results.cells(
-        repetitions=given.repetitions, noises=given.noise, proposers=given.proposer, starts=given.start
+        repetitions=given.repetitions,
+        noises=given.noise,
+        proposers=given.proposer,
+        starts=given.start,
+        first=given.first,
     )
     began = time.process_time()
     results.play_all(wanted, given.out, budget=given.budget, jobs=given.jobs)

@@ -77,7 +77,7 @@ def test_the_pages_words_follow_the_figures(end, word):
         for n in range(4)
         for proposer, score in (("rules", end), ("random", 1.5), ("grid", 1.6), ("optuna", 1.7))
     ]
-    text = "\n".join(page.page(lines, []))
+    text = "\n".join(page.page(lines, {}))
     assert word in text
     assert not re.search(r"\bnan\b", text)
     assert page.plot(lines).startswith("<svg")

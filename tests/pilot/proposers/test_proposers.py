@@ -268,12 +268,6 @@ def test_a_mix_has_remedies_first_and_no_sweep() -> None:
     calm = Parent(id="p1", config=ours(), findings=(tag("converging", "info"),))
     assert any("sweep" in v.proposal.rule for v in propose(Request(parents=(calm,)), "rules").variants)
     assert {v.proposal.rule for v in propose(Request(parents=(calm,)), "mixed").variants} == {"bayes"}
-    unseen = replace(calm, config=act())
-    assert [v.proposal.rule for v in propose(Request(parents=(unseen,)), "mixed").variants] == [
-        "show_target_view",
-        "bayes",
-        "bayes",
-    ]
 
 
 def test_optuna_counts_only_what_lies_in_the_space() -> None:

@@ -15,7 +15,7 @@ REMEDIES = {"problem": 2, "warning": 1}
 
 
 def propose_by_mix(request: Request) -> Batch:
-    """Return up to two remedies by the rules for a problem, one for anything less, and what the scores promise besides.
+    """Return up to two remedies by the rules for a problem, one for a warning, and what the scores promise besides.
 
     A rule knows from one run what a search over a dozen knobs must find; what is then left is a matter of several knobs
     by factors, which rules turn one at a time (docs/pilot-efficiency.md). Rules that only sweep are left to the search.
@@ -28,7 +28,7 @@ def _mix(request: Request, parent: Parent, known: AbstractSet[TrialKey]) -> Judg
     remedies = [p for p in judgement.proposals if p.group != "run" and p.rule not in sweeps(request.rules)]
     watch = [p for p in judgement.proposals if p.group == "run"]
     worst = [finding.severity for finding in parent.problems]
-    room = max((REMEDIES[severity] for severity in worst), default=1)
+    room = max((REMEDIES[severity] for severity in worst), default=0)
     # Transport and cloning in turn, as seed 004 derives its variants.
     firsts = [next((p for p in remedies if p.group == group), None) for group in ("ot", "bc")]
     front = sorted((p for p in firsts if p is not None), key=remedies.index)[:room]

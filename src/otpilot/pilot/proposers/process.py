@@ -27,7 +27,7 @@ CLIP = 3.0
 SPREAD, NEAR, BEST, MOVED = 512, 512, 3, 3.0
 """Points that are looked at: over the whole space, and about where one stands and each of the best observed; near
 those, how many settings are moved on average."""
-STAY = 0.75
+STAY = 0.5
 """How often a setting that lies outside the space stays where it is: that may be a fault, and may have its reason."""
 NUDGE = 0.15
 """Standard deviation of a move, in ranges."""
@@ -99,7 +99,7 @@ def fit_process(points: Array, scores: Array, *, seed: int = 0) -> Process:
 def first_points(count: int, own: Array, *, seed: int = 0) -> Array:
     """Return `count` points, [count, d], spread evenly over the cube, for as long as scores say too little.
 
-    `own` is where one stands, [d]; a coordinate of it that lies outside the cube mostly stays there.
+    `own` is where one stands, [d]; a coordinate of it that lies outside the cube stays there half of the time.
     """
     return _spread(count, own, np.random.default_rng(seed))
 
