@@ -12,7 +12,9 @@ from otpilot.errors import ConfigError
 from otpilot.runs.paths import RunPaths
 from otpilot.runs.reader import read_metrics
 from otpilot.training.inputs import InputPipeline
-from otpilot.training.session import train
+from otpilot.training.parts import make_accelerator
+from otpilot.training.progress import Silence
+from otpilot.training.session import assemble, train
 from otpilot.training.views import SourceViews
 from otpilot.transport.views import View
 from tests.training.test_evaluate import TINY_DIFFUSION
@@ -143,6 +145,15 @@ def test_views_reach_training_and_resume_to_the_bit(load, tmp_path):
     saved = half.output_dir / "checkpoints" / "last" / "pretrained_model" / "train_config.json"
     train(load_config(["--resume=true", f"--config_path={saved}", "--steps=4"]).config)
     assert losses(tmp_path / "half") == losses(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("settings", "share"), [({}, 0.75), ({"ot.view_share": 0.0}, 0.5), ({"ot.bc_src_weight": 0.25}, 0.25)]
+)
+def test_the_sources_share_of_the_rows_follows_the_views(load, tmp_path, settings, share):
+    config = load(batch_size=8, **{"ot.view_share": 0.5, "ot.bc_src_weight": "auto", **settings})
+    trainer = assemble(config, make_accelerator(config), Silence())
+    assert np.mean(trainer.stream[0].map.is_source) == share
 
 
 def test_pictures_of_the_view_lie_in_the_run_folder_and_it_is_told(load, tmp_path):

@@ -33,6 +33,8 @@ __all__ = [
 Op = Literal["set", "mul", "add", "min", "max"]
 Direction = Literal["raise", "lower"]
 OPS: tuple[Op, ...] = ("set", "mul", "add", "min", "max")
+AUTOMATIC = ("ot.lambda_ot", "ot.view_share", "ot.bc_src_weight")
+"""Keys that may be the word auto instead of a number."""
 WHOLE = ("optimizer", "scheduler", *SECTIONS, "ot.lambda_ot_schedule", "ot.loss_config.reg_schedule")
 """Sections that `set` may put in whole, or remove with null."""
 PRESET_KEYS = re.compile(r"policy\.(optimizer|scheduler)_(?!lr_backbone)")
@@ -195,7 +197,7 @@ def _check_set(edit: Edit, key: str, old: Any, bound: Bound | None, policy: str 
     if bound is not None:
         if value is None and (bound.nullable or bound.null is not None):
             return
-        if key in ("ot.lambda_ot", "ot.view_share") and value == "auto":
+        if key in AUTOMATIC and value == "auto":
             return
         if not _is_number(value) or not bound.low <= value <= bound.high:
             raise ConfigError(f"{edit}: allowed: a number from {bound.low} to {bound.high} ({bound.origin}).")

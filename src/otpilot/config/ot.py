@@ -203,6 +203,10 @@ class HealthConfig:
         check_number("ot.health", "warmup_steps", self.warmup_steps)
 
 
+PLAIN_SOURCE_WEIGHT, VIEWED_SOURCE_WEIGHT = 0.5, 0.75
+"""What bc_src_weight = auto is without views and with them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
     """A further source dataset; without `pair_info_path` its rows serve behaviour cloning only."""
@@ -225,13 +229,15 @@ class OTConfig:
     `lambda_ot` is a number or "auto"; auto keeps the transport's share of the encoder gradient at
     `target_grad_share` of behaviour cloning's. `batch_ratio` is pair rows over batch_size (rows = separate).
     `bc_src_weight` is the source's share of the behaviour-cloning rows; unless `normalize_bc_weights_by_ds_size`,
-    both weights are first multiplied by the size of their dataset. `stats` says whose statistics normalise the rows:
-    one set for all (shared: of all datasets together), or per_domain, each domain by its own (the saved policy then
-    carries the target's). `scope` global solves one problem over all rows of a step, however many processes and
-    accumulated batches hold them; local solves one in each. Further sources share the source rows with the first in
-    proportion to their weights. `view_share` is the part of source rows that are shown as the target's camera would
-    have seen them (docs/views.md): a number, or "auto", which is half of them where there are pairs to fit that on and
-    pictures come nearer by it; `view_jitter` is how far that camera moves at random, in radians and the like.
+    both weights are first multiplied by the size of their dataset; "auto" is .75 where source rows are shown in the
+    target's view, so that both looks are learned, and .5 elsewhere (docs/log.md, 2026-11-22). `stats` says whose
+    statistics normalise the rows: one set for all (shared: of all datasets together), or per_domain, each domain by its
+    own (the saved policy then carries the target's). `scope` global solves one problem over all rows of a step, however
+    many processes and accumulated batches hold them; local solves one in each. Further sources share the source rows
+    with the first in proportion to their weights. `view_share` is the part of source rows that are shown as the
+    target's camera would have seen them (docs/views.md): a number, or "auto", which is half of them where there are
+    pairs to fit that on and pictures come nearer by it; `view_jitter` is how far that camera moves at random, in
+    radians and the like.
     """
 
     enable: bool = True
@@ -244,7 +250,7 @@ class OTConfig:
     more_sources: tuple[SourceConfig, ...] = ()
     rows: Rows = "shared"
     batch_ratio: float = 0.5
-    bc_src_weight: float = 0.5
+    bc_src_weight: float | Literal["auto"] = "auto"
     normalize_bc_weights_by_ds_size: bool = True
     stats: Stats = "shared"
     obs_keys: tuple[str, ...] = ()
@@ -274,21 +280,13 @@ class OTConfig:
         check_choice("ot", "scope", self.scope)
         check_choice("ot", "stats", self.stats)
         check_choice("ot", "weighting", self.weighting)
-        if isinstance(self.view_share, str):
-            if self.view_share != "auto":
-                raise ConfigError(f"ot.view_share is {self.view_share!r}; allowed: a number from 0 to 1, or 'auto'.")
-        else:
-            check_number("ot", "view_share", self.view_share, high=1.0)
+        _check_auto("view_share", self.view_share, high=1.0)
         check_number("ot", "view_jitter", self.view_jitter, high=0.5)
         check_number("ot", "cutoff_quantile", self.cutoff_quantile, high=1.0)
         check_number("ot", "src_weight", self.src_weight, open_low=True)
-        if isinstance(self.lambda_ot, str):
-            if self.lambda_ot != "auto":
-                raise ConfigError(f"ot.lambda_ot is {self.lambda_ot!r}; allowed: a number >= 0, or 'auto'.")
-        else:
-            check_number("ot", "lambda_ot", self.lambda_ot)
+        _check_auto("lambda_ot", self.lambda_ot)
         check_number("ot", "batch_ratio", self.batch_ratio, open_low=True)
-        check_number("ot", "bc_src_weight", self.bc_src_weight, high=1.0)
+        _check_auto("bc_src_weight", self.bc_src_weight, high=1.0)
         check_number("ot", "target_grad_share", self.target_grad_share, open_low=True, high=1.0)
         check_number("ot", "weight_warmup_ratio", self.weight_warmup_ratio, high=1.0)
         check_number("ot", "compute_every_n_steps", self.compute_every_n_steps, low=1)
@@ -297,3 +295,17 @@ class OTConfig:
         check_number("ot", "topk_src_episodes", self.topk_src_episodes, low=1)
         for name in ("base_index_src", "base_index_tgt"):
             check_number("ot", name, getattr(self, name), high=1)
+
+    def source_weight(self, *, viewed: bool) -> float:
+        """Return the source's share of the cloning rows; auto knows it once it is known whether views are shown."""
+        if not isinstance(self.bc_src_weight, str):
+            return self.bc_src_weight
+        return VIEWED_SOURCE_WEIGHT if viewed else PLAIN_SOURCE_WEIGHT
+
+
+def _check_auto(name: str, value: float | str, high: float = math.inf) -> None:
+    if not isinstance(value, str):
+        check_number("ot", name, value, high=high)
+    elif value != "auto":
+        allowed = "a number >= 0" if math.isinf(high) else f"a number from 0 to {high:g}"
+        raise ConfigError(f"ot.{name} is {value!r}; allowed: {allowed}, or 'auto'.")

@@ -58,6 +58,7 @@ class BatchStream(Dataset[Batch]):
         config: The validated config.
         domains: The opened datasets.
         samplers: The pair sampler of each source that has one, by the source's name.
+        viewed: Whether source rows are shown in the target's view, for ot.bc_src_weight = auto.
         rank: Number of this process.
         world_size: Number of processes.
     """
@@ -68,6 +69,7 @@ class BatchStream(Dataset[Batch]):
         domains: Domains,
         samplers: Mapping[str, PairSampler],
         *,
+        viewed: bool = False,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -89,7 +91,7 @@ class BatchStream(Dataset[Batch]):
         self._share = 0.0
         if domains.sources:
             self._share = source_share(
-                ot.bc_src_weight,
+                ot.source_weight(viewed=viewed),
                 source_frames=sum(len(places) for places in frames[1:]),
                 target_frames=len(frames[TARGET_STREAM]),
                 by_size=ot.normalize_bc_weights_by_ds_size,

@@ -20,6 +20,7 @@ from otpilot.report.calibration import GradientShares
 from otpilot.training.inputs import InputPipeline
 from otpilot.training.parts import build_parts, make_source_preprocessor
 from otpilot.training.step import CoTrainingLoss
+from otpilot.training.views import may_show_views
 from otpilot.transport.cost import CostModel, Features
 from otpilot.transport.loss import TransportLoss, TransportResult
 from otpilot.transport.schedule import value_at
@@ -80,7 +81,7 @@ class Measurement:
         self.config = config
         progress("Opening the datasets ...")
         domains = open_domains(config)
-        stream = BatchStream(config, domains, make_samplers(config, domains))
+        stream = BatchStream(config, domains, make_samplers(config, domains), viewed=may_show_views(config, domains))
         progress("Building the policy ...")
         parts = build_parts(config, domains.target.reader.meta, domains.stats)
         source_preprocessor = make_source_preprocessor(config, domains.source_stats)

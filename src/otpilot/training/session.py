@@ -70,7 +70,6 @@ def assemble(config: TrainConfig, accelerator: Accelerator, progress: Progress) 
         set_seed(config.seed)
     domains = open_domains(config)
     rank, processes = accelerator.process_index, accelerator.num_processes
-    stream = BatchStream(config, domains, make_samplers(config, domains), rank=rank, world_size=processes)
     parts = build_parts(config, domains.target.reader.meta, domains.stats)
     source_preprocessor = make_source_preprocessor(config, domains.source_stats)
     fuse(parts.optimizer)
@@ -79,6 +78,8 @@ def assemble(config: TrainConfig, accelerator: Accelerator, progress: Progress) 
     loss.noise = RowNoise.of(config)
     inputs = InputPipeline(accelerator.device, parts.preprocessor, source_preprocessor)
     inputs.views = make_source_views(config, domains, accelerator.device, progress.note)
+    samplers, viewed = make_samplers(config, domains), inputs.views is not None
+    stream = BatchStream(config, domains, samplers, viewed=viewed, rank=rank, world_size=processes)
     loss.discrete = make_discrete(parts.policy, config.discrete_actions, domains, inputs)
     loss.check_labels(stream[0].rows)  # and every kind of row can be read
     if accelerator.is_main_process:

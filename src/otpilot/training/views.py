@@ -120,6 +120,13 @@ def make_source_views(
     return SourceViews(views=views, share=asked, jitter=ot.view_jitter, samples=samples) if views else None
 
 
+def may_show_views(config: TrainConfig, domains: Domains) -> bool:
+    """Whether a config's training shows views, as far as that can be said without fitting them."""
+    asked = AUTO_SHARE if config.ot.view_share == "auto" else float(config.ot.view_share)
+    paired = domains.source is not None and domains.source.name in make_samplers(config, domains)
+    return config.ot.enable and asked > 0.0 and paired and bool(domains.target.reader.meta.camera_keys)
+
+
 def _sample(view: View, source: Tensor, target: Tensor) -> ViewSample:
     seen = view(source)
     some = torch.linspace(0, len(source) - 1, min(len(source), SHOWN)).long()

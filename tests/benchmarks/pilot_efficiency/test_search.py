@@ -34,7 +34,7 @@ def test_the_incumbent_counts_by_its_true_score():
 def line(incumbents, *, proposer="rules", repetition=0, budget=5, noise="quiet", start="wrong_rate"):
     return {
         "start": start, "proposer": proposer, "noise": noise, "repetition": repetition, "budget": budget,
-        "healthy": 2.0, "scores": list(incumbents), "incumbents": list(incumbents),
+        "healthy": 2.0, "config_hash": "c0ffee", "scores": list(incumbents), "incumbents": list(incumbents),
         "rules": ["baseline"] * len(incumbents), "dry_after": None,
         "date": "2026-11-21", "versions": {"python": "3"}, "rules_hash": "new",
     }  # fmt: skip
