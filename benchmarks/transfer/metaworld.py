@@ -17,7 +17,7 @@ from otpilot.errors import ConfigError, closest
 
 SOURCE_EPISODES, TARGET_EPISODES = 60, 10
 SOURCE_SEED, TARGET_SEED = 0, 1
-STEPS = {"act": 600, "diffusion": 2000}
+STEPS = {"act": 1500, "diffusion": 2000}
 EVAL_BATCH = 20  # episodes side by side
 
 
