@@ -1,14 +1,17 @@
 """Shared across the tests: two tiny recorded domains, their pair table, and configs that train on them in seconds."""
 
+import contextlib
 import json
 import logging
 import os
 import signal
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import jaxtyping
+import psutil
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -17,6 +20,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the backgrou
     signal.signal(signal.SIGINT, signal.default_int_handler)  # else Ctrl-C is ignored here and in every child
 logging.getLogger("lerobot.utils.import_utils").setLevel(logging.ERROR)  # torchcodec without FFmpeg is fine here
 
+SERVICE_S = 60.0
+"""Seconds that W&B's service has to end by itself behind a test."""
 TINY_ACT = {
     "type": "act",
     "device": "cpu",
@@ -128,7 +133,22 @@ def fresh_accelerate():
 
 @pytest.fixture
 def fresh_wandb():
-    """W&B's client reads the environment once in a process: what another test set must not count here."""
+    """W&B's client reads the environment once in a process: what another test set must not count here.
+
+    Its service does not always end when it is asked to (seen once, on a busy machine); then it is killed.
+    """
     yield
     if "wandb" in sys.modules:
-        sys.modules["wandb"].teardown()
+        killer = threading.Timer(SERVICE_S, _kill_service)
+        killer.start()
+        try:
+            with contextlib.suppress(SystemExit):  # what it raises when its service was killed
+                sys.modules["wandb"].teardown()
+        finally:
+            killer.cancel()
+
+
+def _kill_service():
+    for child in psutil.Process().children(recursive=True):
+        if "wandb-core" in child.name():
+            child.kill()
