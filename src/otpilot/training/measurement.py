@@ -81,7 +81,8 @@ class Measurement:
         self.config = config
         progress("Opening the datasets ...")
         domains = open_domains(config)
-        stream = BatchStream(config, domains, make_samplers(config, domains), viewed=may_show_views(config, domains))
+        samplers = make_samplers(config, domains)
+        stream = BatchStream(config, domains, samplers, viewed=may_show_views(config, domains, samplers))
         progress("Building the policy ...")
         parts = build_parts(config, domains.target.reader.meta, domains.stats)
         source_preprocessor = make_source_preprocessor(config, domains.source_stats)

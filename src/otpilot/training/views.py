@@ -14,6 +14,7 @@ from otpilot.config.schema import TrainConfig
 from otpilot.data.domains import Domain, Domains
 from otpilot.data.pairs import make_samplers
 from otpilot.errors import ConfigError
+from otpilot.pairing.sampler import PairSampler
 from otpilot.transport.views import JITTER, View, fit_view
 
 PAIRS = 240
@@ -86,8 +87,8 @@ def make_source_views(
         ConfigError: If a number is asked for, and there are no pairs or no pictures.
     """
     ot = config.ot
-    asked = AUTO_SHARE if ot.view_share == "auto" else float(ot.view_share)
-    if not ot.enable or asked <= 0.0:
+    asked = _asked(config)
+    if asked <= 0.0:
         return None
     exact = copy.copy(config)
     exact.ot = replace(ot, window_size=0, no_window=False)
@@ -120,11 +121,17 @@ def make_source_views(
     return SourceViews(views=views, share=asked, jitter=ot.view_jitter, samples=samples) if views else None
 
 
-def may_show_views(config: TrainConfig, domains: Domains) -> bool:
+def may_show_views(config: TrainConfig, domains: Domains, samplers: Mapping[str, PairSampler]) -> bool:
     """Whether a config's training shows views, as far as that can be said without fitting them."""
-    asked = AUTO_SHARE if config.ot.view_share == "auto" else float(config.ot.view_share)
-    paired = domains.source is not None and domains.source.name in make_samplers(config, domains)
-    return config.ot.enable and asked > 0.0 and paired and bool(domains.target.reader.meta.camera_keys)
+    paired = domains.source is not None and domains.source.name in samplers
+    return paired and _asked(config) > 0.0 and bool(domains.target.reader.meta.camera_keys)
+
+
+def _asked(config: TrainConfig) -> float:
+    """Return the share of source rows that a config wants in the target's view, 0 for none."""
+    if not config.ot.enable:
+        return 0.0
+    return AUTO_SHARE if config.ot.view_share == "auto" else float(config.ot.view_share)
 
 
 def _sample(view: View, source: Tensor, target: Tensor) -> ViewSample:

@@ -113,10 +113,14 @@ def test_what_lies_outside_may_stay_there() -> None:
         assert np.all((points[:, [1, 3]] >= 0) & (points[:, [1, 3]] <= 1))
 
 
-def test_a_coordinate_that_is_not_for_choice_stays_zero() -> None:
-    points = np.hstack([drawn(10, d=3), np.array([[0.0], [1.0]] * 5)])
-    scores = bowl(points[:, :3]) + points[:, 3]
-    assert next_points(fit_process(points, scores), 4, np.full(3, 0.5)).shape == (4, 3)
+def test_what_is_best_elsewhere_is_not_taken_for_best_here() -> None:
+    """With the last coordinate at 1 the best is at .8, at 0 it is at .2; points are chosen for 0."""
+    elsewhere = np.array([[0.0], [1.0]] * 20)
+    points = np.hstack([drawn(40, d=1), elsewhere])
+    scores = (points[:, 0] - np.where(elsewhere[:, 0] > 0, 0.8, 0.2)) ** 2
+    chosen = next_points(fit_process(points, scores), 4, np.full(1, 0.5))
+    assert chosen.shape == (4, 1)
+    assert np.all(np.abs(chosen - 0.2) < 0.2)
 
 
 def test_the_same_seed_asks_the_same() -> None:

@@ -554,12 +554,13 @@ CASES: dict[str, Pair] = dict(
         ),
         entry(
             "show_target_view",
-            Case(config=act(), tags=(CONVERGING,)),
-            {"ot.view_share": "auto"},
-            Case(config=with_ot(act(), view_share=0.5), tags=(CONVERGING,)),
-            Case(config=with_ot(act(), pair_info_path=None), tags=(CONVERGING,)),
+            Case(config=with_ot(act(), bc_src_weight=0.5), tags=(CONVERGING,)),
+            {"ot.view_share": "auto", "ot.bc_src_weight": "auto"},
+            Case(config=act(), tags=(CONVERGING,)),  # no source row is cloned
+            Case(config=with_ot(act(), bc_src_weight=0.5, view_share=0.5), tags=(CONVERGING,)),
+            Case(config=with_ot(act(), bc_src_weight=0.5, pair_info_path=None), tags=(CONVERGING,)),
             Case(config=ours(), tags=(CONVERGING,)),
-            Case(config=act(), tags=(CONVERGING, LOW)),
+            Case(config=with_ot(act(), bc_src_weight=0.5), tags=(CONVERGING, LOW)),
         ),
         entry(
             "raise_weight_when_stable",

@@ -9,7 +9,7 @@
 | window | 0 to 30 frames; not where there is none | linear | seeds |
 | sharpness | 0 to 2 | linear | seed 004 |
 | source episodes | 5 to 50, where a number is set | log | seed 004 |
-| view | 0 to 0.75 of the source rows, where it is a number | linear | docs/views.md |
+| view | 0 to 0.75 of the source rows, where it is a number and source rows are cloned | linear | docs/views.md |
 | compute every | 1 to 4 steps | linear | seed 002 |
 | learning rate | ACT 3e-6 to 3e-5, Diffusion 3e-5 to 3e-4, others 1e-5 to 1e-4 | log | seeds 001 and 002 |
 | batch | 8 to 64 rows | log | seeds |
@@ -96,7 +96,8 @@ def _transport(config: Mapping[str, Any]) -> list[Dimension]:
         found.append(_ot("ot.sharpness", low=0.0, high=2.0, log=False))
     if value_at(config, "ot.topk_src_episodes") is not None:
         found.append(_ot("ot.topk_src_episodes", low=5, high=50, kind="int"))
-    if isinstance(value_at(config, "ot.view_share"), int | float) and value_at(config, "ot.pair_info_path"):
+    numbered = isinstance(value_at(config, "ot.view_share"), int | float)
+    if numbered and value_at(config, "ot.pair_info_path") and value_at(config, "ot.bc_src_weight"):
         found.append(_ot("ot.view_share", low=0.0, high=0.75, log=False))
     found.append(_ot("ot.compute_every_n_steps", low=1, high=4, log=False, kind="int"))
     return found

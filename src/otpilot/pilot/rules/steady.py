@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from otpilot.analysis.findings import Finding
 from otpilot.config.edits import learning_rate_path, policy_type, value_at
+from otpilot.config.ot import VIEWED_SOURCE_WEIGHT
 from otpilot.pilot.proposal import Proposal
 from otpilot.pilot.rules.base import (
     LABELS,
@@ -26,7 +27,7 @@ from otpilot.pilot.rules.base import (
 from otpilot.pilot.rules.optimiser import scale_learning_rate
 from otpilot.pilot.rules.plateau import HIGHEST_RATE, HIGHEST_RATE_ELSEWHERE
 
-VIEW = "ot.view_share"
+VIEW, ROWS = "ot.view_share", "ot.bc_src_weight"
 GOOD_MASS = (0.05, 0.6)
 """Seeds contradict each other: 0.05 to 0.3 (004), 0.1 to 0.2 (001), bad above 0.6 (004). The widest is used."""
 FACTORS = (0.8, 1.2, 0.5, 2.0)
@@ -58,21 +59,27 @@ def raise_weight_when_stable(findings: Sequence[Finding], config: Config, contex
 
 
 def show_target_view(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Show source rows in the target's view, where it is off, there are pairs, and cloning converges or stalls."""
+    """Show source rows in the target's view, where it is off and there are pairs, once cloning converges or stalls.
+
+    Views are learned from source rows that are cloned: none are, nothing is proposed; few are, they become more.
+    """
     finding = steady(findings) or alarming(findings, "plateau")
-    if finding is None or number_at(config, VIEW) != 0 or not value_at(config, "ot.pair_info_path"):
+    cloned = value_at(config, ROWS)
+    if finding is None or not cloned or number_at(config, VIEW) != 0 or not value_at(config, "ot.pair_info_path"):
         return None
+    few = cloned != "auto" and cloned < VIEWED_SOURCE_WEIGHT
     return propose(
         finding,
         config,
         context,
-        (set_to(VIEW, "auto"),),
+        (set_to(VIEW, "auto"), *((set_to(ROWS, "auto"),) if few else ())),
         reason="Source rows are shown as their own camera saw them only; in the target's view they also teach what to "
         "do where the target was not demonstrated (docs/views.md).",
         expected="Success rises where the target was not demonstrated; cloning takes more steps to converge.",
         failure=evaluation_worse(context),
         group="ot",
         risk="medium",
+        together=True,
     )
 
 
