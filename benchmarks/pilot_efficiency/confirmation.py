@@ -62,7 +62,8 @@ def run(
         if not dry_run:
             subprocess.run(command, check=True)
     if not dry_run:
-        keep([summary(campaign, proposer) for proposer, campaign in folders.items()])
+        asked = {"steps": steps, "seeds": seeds, "budget": trials}
+        keep([summary(campaign, proposer) | asked for proposer, campaign in folders.items()])
 
 
 def prepare(
@@ -128,7 +129,12 @@ def told() -> Iterator[str]:
         yield ""
         return
     lines = results.read(FILE)
-    yield f"By {command}, {lines[0]['date']}: campaigns as the product runs them, success in closed loop."
+    first = lines[0]
+    yield (
+        f"By {command}, {first['date']}: campaigns as the product runs them, {first['budget']} trials of {first['steps']}\n"
+        f"steps each, {first['seeds']} seeds a variant; the score is success in closed loop where the target was\n"
+        "demonstrated and where it was not. 2 CPU cores."
+    )
     yield ""
     yield "| proposer | trials | accepted | baseline | last incumbent | its name | why it ended |"
     yield "|---|---|---|---|---|---|---|"

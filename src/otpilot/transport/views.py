@@ -60,7 +60,7 @@ class View:
     ) -> Float[Tensor, "n c h w"]:
         """Return source pictures (0 to 1) as the target would see them; `moves` are added to the pose, row by row."""
         weights = memberships(pictures, self.palette)
-        recoloured = torch.einsum("nkhw,kc->nchw", weights, self.colours)
+        recoloured = nn.functional.conv2d(weights, self.colours.mT[:, :, None, None])
         pose = self.pose.expand(len(pictures), -1)
         moved = warp(recoloured, pose if moves is None else pose + moves)
         x, y = _axes(moved)
@@ -98,8 +98,12 @@ def warp(pictures: Float[Tensor, "n k h w"], pose: Float[Tensor, "n 8"]) -> Floa
 
 def memberships(pictures: Float[Tensor, "n c h w"], palette: Float[Tensor, "k c"]) -> Float[Tensor, "n k h w"]:
     """Return how much of each palette entry a pixel is; they sum to one."""
-    distance = (pictures[:, None] - palette[None, :, :, None, None]).square().sum(2)
-    return torch.softmax(-distance / (2.0 * WIDTH**2), dim=1)
+    # Squared distances but for what all entries share, so that no tensor holds pixels x entries x channels; from the
+    # middle grey, so that products stay small enough for TF32.
+    centred = palette - 0.5
+    scaled = centred / WIDTH**2
+    nearness = nn.functional.conv2d(pictures - 0.5, scaled[:, :, None, None], -0.5 * (scaled * centred).sum(1))
+    return torch.softmax(nearness, dim=1)
 
 
 def find_palette(pictures: Float[Tensor, "n c h w"], count: int = COLOURS, rounds: int = 20) -> Float[Tensor, "k c"]:
