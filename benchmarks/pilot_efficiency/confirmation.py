@@ -131,8 +131,8 @@ def told() -> Iterator[str]:
     lines = results.read(FILE)
     first = lines[0]
     yield (
-        f"By {command}, {first['date']}: campaigns as the product runs them, {first['budget']} trials of {first['steps']}\n"
-        f"steps each, {first['seeds']} seeds a variant; the score is success in closed loop where the target was\n"
+        f"By {command}, {first['date']}: campaigns as the product runs them, {first['budget']} trials of\n"
+        f"{first['steps']} steps each, {first['seeds']} seeds a variant; the score is success in closed loop where the target was\n"
         "demonstrated and where it was not. 2 CPU cores."
     )
     yield ""
