@@ -132,8 +132,8 @@ def told() -> Iterator[str]:
     first = lines[0]
     yield (
         f"By {command}, {first['date']}: campaigns as the product runs them, {first['budget']} trials of\n"
-        f"{first['steps']} steps each, {first['seeds']} seeds a variant; the score is success in closed loop where the\n"
-        "target was demonstrated and where it was not. 2 CPU cores."
+        f"{first['steps']} steps each, {first['seeds']} seeds a variant; the score is success in closed loop where\n"
+        "the target was demonstrated and where it was not. 2 CPU cores."
     )
     yield ""
     yield "| proposer | trials | accepted | baseline | last incumbent | its name | why it ended |"
