@@ -160,8 +160,10 @@ def test_the_share_of_the_gradient_decides_too(world, tmp_path, weight, state):
         assert report.gradient.share == pytest.approx(0.1, rel=0.2)
 
 
-def test_the_measured_share_is_that_of_training(world, tmp_path):
-    path = world.write(tmp_path / "cfg.json", **{"ot.health.check_every_n_steps": 1, "steps": 1, "save_freq": 100})
+@pytest.mark.parametrize("views", [{}, {"ot.view_share": 0.8, "ot.bc_src_weight": "auto"}], ids=["plain", "views"])
+def test_the_measured_share_is_that_of_training(world, tmp_path, views):
+    settings = {"ot.health.check_every_n_steps": 1, "steps": 1, "save_freq": 100, "batch_size": 12}
+    path = world.write(tmp_path / "cfg.json", **settings, **views)
     args = [f"--config_path={path}", f"--output_dir={tmp_path / 'run'}"]
     report = calibrate(args, batches=1).report
     train(load_config(args).config)

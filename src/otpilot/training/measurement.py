@@ -20,7 +20,7 @@ from otpilot.report.calibration import GradientShares
 from otpilot.training.inputs import InputPipeline
 from otpilot.training.parts import build_parts, make_source_preprocessor
 from otpilot.training.step import CoTrainingLoss
-from otpilot.training.views import may_show_views
+from otpilot.training.views import make_source_views
 from otpilot.transport.cost import CostModel, Features
 from otpilot.transport.loss import TransportLoss, TransportResult
 from otpilot.transport.schedule import value_at
@@ -82,11 +82,13 @@ class Measurement:
         progress("Opening the datasets ...")
         domains = open_domains(config)
         samplers = make_samplers(config, domains)
-        stream = BatchStream(config, domains, samplers, viewed=may_show_views(config, domains, samplers))
         progress("Building the policy ...")
         parts = build_parts(config, domains.target.reader.meta, domains.stats)
         source_preprocessor = make_source_preprocessor(config, domains.source_stats)
-        inputs = InputPipeline(torch.device(config.policy.device), parts.preprocessor, source_preprocessor)
+        device = torch.device(config.policy.device)
+        inputs = InputPipeline(device, parts.preprocessor, source_preprocessor)
+        inputs.views = make_source_views(config, domains, device, progress)
+        stream = BatchStream(config, domains, samplers, viewed=inputs.views is not None)
         loss = CoTrainingLoss(parts.policy, _unscheduled(config), horizon=config.horizon)
         loss.check_labels(stream[0].rows)
         self.weight = _weight(config)
@@ -105,7 +107,7 @@ class Measurement:
             batch = stream[number]
             if len(batch.map.pair_src) == 0:
                 continue
-            step = loss(inputs(batch.rows, batch.map.is_source), batch.map, step=number)
+            step = loss(inputs.for_training(batch.rows, batch.map.is_source), batch.map, step=number)
             self._collect(loss, step.total, living, number)
         if not self.norms:
             raise ConfigError(

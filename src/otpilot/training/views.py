@@ -14,7 +14,6 @@ from otpilot.config.schema import TrainConfig
 from otpilot.data.domains import Domain, Domains
 from otpilot.data.pairs import make_samplers
 from otpilot.errors import ConfigError
-from otpilot.pairing.sampler import PairSampler
 from otpilot.transport.views import JITTER, View, fit_view
 
 PAIRS = 240
@@ -119,12 +118,6 @@ def make_source_views(
             continue
         views[camera], samples[camera] = view.to(device), sample
     return SourceViews(views=views, share=asked, jitter=ot.view_jitter, samples=samples) if views else None
-
-
-def may_show_views(config: TrainConfig, domains: Domains, samplers: Mapping[str, PairSampler]) -> bool:
-    """Whether a config's training shows views, as far as that can be said without fitting them."""
-    paired = domains.source is not None and domains.source.name in samplers
-    return paired and _asked(config) > 0.0 and bool(domains.target.reader.meta.camera_keys)
 
 
 def _asked(config: TrainConfig) -> float:
