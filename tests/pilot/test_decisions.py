@@ -61,6 +61,20 @@ def test_a_cure_makes_a_candidate_unless_it_is_worse_or_brings_a_problem():
     assert not review(arm(scores=same, problems=DEAD), sick, LOSS).heals
 
 
+def test_a_cure_at_a_price_is_no_candidate_even_where_seeds_are_too_few_to_call_it_worse():
+    """Scores of a real campaign (docs/log.md): the interval of two seeds that lost 24 points each excludes nothing."""
+    sick = arm("base", (0.57, 0.46), problems=DEAD)
+    yard = Yardstick(direction="max", rates=True, noise=0.078)
+    made = review(arm("energy", (0.33, 0.22)), sick, yard)
+    assert (made.verdict.word, made.cured) == ("not distinguishable", ("transport_dead",))
+    assert not made.is_candidate
+    assert "cures transport_dead, at a price of more than 2 standard errors" in made.reason
+    assert review(arm("mild", (0.5, 0.39)), sick, yard).heals
+    gains = review(arm("gains", (0.7, 0.59), problems=DEAD), sick, yard)
+    assert gains.error == pytest.approx(0.078), "gains that are equal but for rounding show no spread"
+    assert [r.variant for r in choose_candidates([made, gains])] == ["gains"]
+
+
 def test_one_that_breaks_on_some_seeds_does_not_win_by_those_that_are_left():
     made = review(arm(scores=(0.5, 0.5, 0.51), failed={4: "diverged"}), BASE, LOSS)
     assert made.broken
@@ -111,9 +125,12 @@ def test_health_is_accepted_without_a_claim_and_only_if_the_cure_holds():
     held = confirm(screened, review(arm(scores=same), sick, LOSS))
     assert (held.accepted, held.ground) == (True, "health")
     assert held.reason.endswith("nothing is claimed about it.")
-    lower = confirm(screened, review(arm(scores=(1.08, 1.01, 1.05, 1.02)), sick, LOSS))
+    lower = confirm(screened, review(arm(scores=(1.06, 1.0, 1.03, 1.01)), sick, LOSS))
     assert (lower.accepted, lower.ground) == (True, "health")
     assert "may well have got worse" in lower.reason
+    price = confirm(screened, review(arm(scores=(1.08, 1.01, 1.06, 1.04)), sick, LOSS))
+    assert not price.accepted
+    assert "cures transport_dead, but at a price" in price.reason
     flickers = review(arm(scores=same, tagged={"transport_dead": 2}), sick, LOSS)
     assert "chance is" in confirm(screened, flickers).reason
     assert not confirm(screened, review(arm(scores=same, problems=DEAD), sick, LOSS)).accepted

@@ -3,14 +3,16 @@
 The protocol, and why it is so (docs/pilot.md has the figures):
 
 1. Screening. Every variant runs on the seeds of the incumbent. One that is better than noise would make it (by one
-   standard error at least), or that cures a problem of the incumbent without being worse, is a candidate. Of many
+   standard error at least), or that cures a problem of the incumbent at no evident price, is a candidate. Of many
    variants the best looks good by luck: so nothing is accepted here.
 2. Confirmation. The first candidate and the incumbent run on fresh seeds, which nothing was chosen by. Only their
    verdict counts: the 95 % t-interval over paired seeds. A variant that is equal to the incumbent is accepted for its
    score in at most 2.5 % of its confirmations, however many variants were screened.
-3. Health. A candidate that cured a problem, caught none and is not worse becomes the incumbent for its health, which
-   claims nothing about its score. A problem near its limit comes and goes between equal runs, so the cure must be
-   proven on the fresh seeds: fewer runs have the problem than chance would give in 2.5 % of confirmations.
+3. Health. A candidate that cured a problem, caught none and paid no evident price becomes the incumbent for its
+   health, which claims nothing about its score. "Not distinguishable" is no such proof: three seeds cannot tell 20
+   points from noise. So a loss of two standard errors rules it out, here and in the screening. A problem near its limit
+   comes and goes between equal runs, so the cure must be proven on the fresh seeds: fewer runs have the problem than
+   chance would give in 2.5 % of confirmations.
 4. Promotion. The accepted one and its predecessor go on to more steps on the fresh seeds. Only a verdict "worse", or
    training that breaks where the predecessor's did not, takes the acceptance back.
 5. Stop. When in `patience` rounds in a row nothing was accepted and the incumbent has no problem left, what could
@@ -34,6 +36,8 @@ FALSE_ACCEPTANCE = 0.025
 """Share of confirmations in which a variant that is equal to the incumbent is accepted for its score, at most."""
 PROMISE = 1.0
 """A variant is promising when its mean gain exceeds so many standard errors."""
+PRICE = 2.0
+"""A cure that costs so many standard errors of the score is none."""
 BREAKING = ("diverged", "invalid")
 """Ends that tell about the config; crashed and killed tell about the machine."""
 
@@ -83,7 +87,8 @@ class Review:
     `error` its standard error (None: not known): by the noise of equal runs, or by the spread of the paired differences
     where that is smaller, because what a seed does to both cancels. `cured` and `caught` are problems that only the
     incumbent, only the variant has; `proven` those cured in more runs than chance explains. `promising` and `heals`
-    are the two ways to become a candidate.
+    are the two ways to become a candidate; `costly` says that the score fell by more than PRICE standard errors, the
+    larger one counting: what hinders a cure must be there by either.
     """
 
     variant: str
@@ -95,6 +100,7 @@ class Review:
     caught: tuple[str, ...] = ()
     proven: tuple[str, ...] = ()
     broken: bool = False
+    costly: bool = False
     promising: bool = False
     heals: bool = False
     reason: str = ""
@@ -171,13 +177,15 @@ def review(variant: Arm, incumbent: Arm, yardstick: Yardstick) -> Review:
     """Return how a variant did beside the incumbent, paired by seed; at least two common seeds for a verdict."""
     seeds = sorted(variant.scores.keys() & incumbent.scores.keys())
     pairs = [(variant.scores[seed], incumbent.scores[seed]) for seed in seeds]
-    verdict, gain, error = _compare(pairs, yardstick)
+    verdict, gain, errors = _compare(pairs, yardstick)
+    error = min(errors, default=None)
     cured = tuple(sorted(incumbent.problems - variant.problems)) if variant.scores else ()
     caught = tuple(sorted(variant.problems - incumbent.problems))
     proven = tuple(tag for tag in cured if is_proven_cure(tag, variant, incumbent))
     # One that breaks on some seeds must not win by those that are left.
     broken = bool(variant.breaks() - incumbent.breaks())
     sound = not broken and len(pairs) >= 2 and verdict.word != "worse"
+    costly = gain is not None and bool(errors) and gain < -PRICE * max(errors)
     promising = sound and gain is not None and gain > 0 and gain > PROMISE * (error or 0.0)
     made = Review(
         variant=variant.name,
@@ -189,8 +197,9 @@ def review(variant: Arm, incumbent: Arm, yardstick: Yardstick) -> Review:
         caught=caught,
         proven=proven,
         broken=broken,
+        costly=costly,
         promising=promising,
-        heals=bool(sound and cured and not caught),
+        heals=bool(sound and cured and not caught and not costly),
     )
     return _with_reason(made, variant, pairs=len(pairs))
 
@@ -219,6 +228,13 @@ def confirm(screened: Review, fresh: Review) -> Acceptance:
         caught = f" It has a new problem: {', '.join(fresh.caught)}." if fresh.caught else ""
         return Acceptance(
             accepted=True, ground="score", reason=f"On fresh seeds it is better beyond noise: {told}.{also}{caught}"
+        )
+    if cured and fresh.costly:
+        return Acceptance(
+            accepted=False,
+            ground="none",
+            reason=f"On fresh seeds it cures {', '.join(cured)}, but at a price: {told}, a loss of more than "
+            f"{PRICE:g} standard errors.",
         )
     return _by_health(cured if screened.heals and fresh.heals else [], fresh)
 
@@ -335,25 +351,26 @@ def describe_verdict(verdict: Verdict) -> str:
     return f"{_shown(verdict.mean, verdict.scale)} (95 %: {low} to {high}, {seeds})"
 
 
-def _compare(pairs: Sequence[tuple[float, float]], yardstick: Yardstick) -> tuple[Verdict, float | None, float | None]:
-    """Return the verdict, the mean gain and its standard error."""
+def _compare(pairs: Sequence[tuple[float, float]], yardstick: Yardstick) -> tuple[Verdict, float | None, list[float]]:
+    """Return the verdict, the mean gain and its standard errors: by the noise of equal runs, and by the pairs' spread.
+
+    The noise over seeds holds what a seed does to every config. Pairing takes that out, and only the spread shows it;
+    differences that are equal by chance, as those of rates can be, show nothing, so such a spread is left out.
+    """
     scale = common_scale([score for pair in pairs for score in pair], rates=yardstick.rates)
     if len(pairs) < 2:
         basis: Literal["no scores", "no seeds"] = "no seeds" if pairs else "no scores"
-        return Verdict(word="not distinguishable", basis=basis, scale=scale, pairs=len(pairs)), None, None
+        return Verdict(word="not distinguishable", basis=basis, scale=scale, pairs=len(pairs)), None, []
     verdict = judge_pairs(pairs, scale=scale, direction=yardstick.direction, noise=yardstick.noise)
     place = math.log if scale == "log" else float
     differences = [place(ours) - place(its) for ours, its in pairs]
     mean = sum(differences) / len(differences)
     gain = mean if yardstick.direction == "max" else -mean
     spread = math.sqrt(sum((d - mean) ** 2 for d in differences) / (len(differences) - 1))
-    own = spread / math.sqrt(len(differences))
-    if yardstick.noise is None:
-        return verdict, gain, own
-    equal = yardstick.noise * math.sqrt(2 / len(pairs))
-    # The noise over seeds holds what a seed does to every config. Pairing takes that out, and only the spread shows it;
-    # differences that are equal by chance, as those of rates can be, show nothing.
-    return verdict, gain, min(equal, own) if own > 0 else equal
+    errors = [] if yardstick.noise is None else [yardstick.noise * math.sqrt(2 / len(pairs))]
+    if not errors or verdict.basis != "no spread":
+        errors.append(spread / math.sqrt(len(differences)))
+    return verdict, gain, errors
 
 
 def _with_reason(made: Review, variant: Arm, *, pairs: int) -> Review:
@@ -369,7 +386,8 @@ def _with_reason(made: Review, variant: Arm, *, pairs: int) -> Review:
     if made.broken:
         parts.append("training broke")
     if made.cured:
-        parts.append(f"cures {', '.join(made.cured)}")
+        price = f", at a price of more than {PRICE:g} standard errors" if made.costly else ""
+        parts.append(f"cures {', '.join(made.cured)}{price}")
     if made.caught:
         parts.append(f"has a new problem: {', '.join(made.caught)}")
     if made.promising:
