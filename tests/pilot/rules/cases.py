@@ -560,7 +560,7 @@ CASES: dict[str, Pair] = dict(
             Case(config=with_ot(act(), bc_src_weight=0.5, view_share=0.5), tags=(CONVERGING,)),
             Case(config=with_ot(act(), bc_src_weight=0.5, pair_info_path=None), tags=(CONVERGING,)),
             Case(config=ours(), tags=(CONVERGING,)),
-            Case(config=with_ot(act(), bc_src_weight=0.5), tags=(CONVERGING, LOW)),
+            Case(config=with_ot(act(), bc_src_weight=0.5), tags=(CONVERGING, JITTER)),
         ),
         entry(
             "raise_weight_when_stable",

@@ -224,6 +224,14 @@ def test_a_dead_transport_is_revived() -> None:
     assert names[0] == "normalize_cost"
 
 
+def test_where_source_rows_are_cloned_the_view_comes_before_a_cure() -> None:
+    """A revived transport of encodings raised no success where the target was not shown; views did (docs/log.md)."""
+    mass = 10 ** np.random.default_rng(0).normal(-8, 0.1, 40)
+    cloned = cases.with_ot(act(), bc_src_weight=0.5)
+    names = proposed(history(cloned, FALLING, curve("train/ot_pi_sum", mass), curve("train/ot_pi_diag", mass)))
+    assert names[:2] == ["show_target_view", "normalize_cost"]
+
+
 def test_a_healthy_run_is_only_swept() -> None:
     mass = np.full(40, 0.2) + np.random.default_rng(0).normal(0, 0.01, 40)
     names = proposed(

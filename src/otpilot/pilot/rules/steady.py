@@ -1,10 +1,9 @@
-"""What to try when nothing is wrong: views, a stronger transport, or one knob swept (seeds 002, 003, 004)."""
+"""What to try when nothing is wrong: a stronger transport, or one knob swept (seeds 002, 003, 004)."""
 
 from collections.abc import Sequence
 
 from otpilot.analysis.findings import Finding
 from otpilot.config.edits import learning_rate_path, policy_type, value_at
-from otpilot.config.ot import VIEWED_SOURCE_WEIGHT
 from otpilot.pilot.proposal import Proposal
 from otpilot.pilot.rules.base import (
     LABELS,
@@ -13,21 +12,18 @@ from otpilot.pilot.rules.base import (
     WEIGHT,
     Config,
     RuleContext,
-    alarming,
     at_least,
     evaluation_worse,
     found,
     level,
     number_at,
     propose,
-    set_to,
     times,
     troubled,
 )  # fmt: skip
 from otpilot.pilot.rules.optimiser import scale_learning_rate
 from otpilot.pilot.rules.plateau import HIGHEST_RATE, HIGHEST_RATE_ELSEWHERE
 
-VIEW, ROWS = "ot.view_share", "ot.bc_src_weight"
 GOOD_MASS = (0.05, 0.6)
 """Seeds contradict each other: 0.05 to 0.3 (004), 0.1 to 0.2 (001), bad above 0.6 (004). The widest is used."""
 FACTORS = (0.8, 1.2, 0.5, 2.0)
@@ -55,31 +51,6 @@ def raise_weight_when_stable(findings: Sequence[Finding], config: Config, contex
         failure=evaluation_worse(context),
         group="ot",
         risk="medium",
-    )
-
-
-def show_target_view(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Show source rows in the target's view, where it is off and there are pairs, once cloning converges or stalls.
-
-    Views are learned from source rows that are cloned: none are, nothing is proposed; few are, they become more.
-    """
-    finding = steady(findings) or alarming(findings, "plateau")
-    cloned = value_at(config, ROWS)
-    if finding is None or not cloned or number_at(config, VIEW) != 0 or not value_at(config, "ot.pair_info_path"):
-        return None
-    few = cloned != "auto" and cloned < VIEWED_SOURCE_WEIGHT
-    return propose(
-        finding,
-        config,
-        context,
-        (set_to(VIEW, "auto"), *((set_to(ROWS, "auto"),) if few else ())),
-        reason="Source rows are shown as their own camera saw them only; in the target's view they also teach what to "
-        "do where the target was not demonstrated (docs/views.md).",
-        expected="Success rises where the target was not demonstrated; cloning takes more steps to converge.",
-        failure=evaluation_worse(context),
-        group="ot",
-        risk="medium",
-        together=True,
     )
 
 

@@ -19,6 +19,7 @@ from otpilot.pilot.rules import (
     stability,
     steady,
     strong,
+    views,
     weak,
 )  # fmt: skip
 from otpilot.pilot.rules.base import Config, RuleContext, RuleFunction, transports
@@ -77,6 +78,8 @@ RULES: tuple[Rule, ...] = (
     # the transport eats the policy
     _ot(strong.lower_share_when_eating, f"{OURS}, the opposite death"),
     _ot(strong.normalize_embedding, f"{OURS}, embed_normalization"),
+    # no alignment of encodings helped where the target was not demonstrated, a living one neither; this did
+    _ot(views.show_target_view, "docs/views.md and docs/results.md"),
     # the transport is dead or weak
     _ot(weak.attach_gradient, "transport/health.py, causes of a dead transport"),
     _ot(weak.normalize_cost, f"{OURS}, cost_normalization"),
@@ -134,7 +137,6 @@ RULES: tuple[Rule, ...] = (
     # nothing is wrong
     _ot(diffusion.strengthen_weak_coupling, "seed 001, iter 2", "diffusion"),
     _ot(diffusion.sharpen_weak_coupling, "seed 001, iter 2", "diffusion"),
-    _ot(steady.show_target_view, "docs/views.md and docs/results.md"),
     _sweep(steady.raise_weight_when_stable, "seed 003, next steps 3", "ot"),
     _sweep(steady.sweep_reg, "seed 002, recommendation 2, sweep A; seeds 001 and 004", "ot"),
     _sweep(steady.sweep_weight, "seed 002, recommendation 2, sweep B; seed 001, rollback triggers", "ot"),

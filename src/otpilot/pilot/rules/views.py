@@ -1,0 +1,46 @@
+"""What was measured to help most where the target was not demonstrated (docs/results.md): the target's view."""
+
+from collections.abc import Sequence
+
+from otpilot.analysis.findings import Finding
+from otpilot.config.edits import value_at
+from otpilot.config.ot import VIEWED_SOURCE_WEIGHT
+from otpilot.pilot.proposal import Proposal
+from otpilot.pilot.rules.base import (
+    Config,
+    RuleContext,
+    alarming,
+    evaluation_worse,
+    number_at,
+    propose,
+    set_to,
+)
+from otpilot.pilot.rules.steady import steady
+from otpilot.pilot.rules.weak import LOW
+
+VIEW, ROWS = "ot.view_share", "ot.bc_src_weight"
+
+
+def show_target_view(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
+    """Show source rows in the target's view, where it is off and there are pairs, unless training breaks or jitters.
+
+    Views are learned from source rows that are cloned: none are, nothing is proposed; few are, they become more.
+    """
+    finding = steady(findings) or alarming(findings, "plateau", "transport_dead", *LOW)
+    cloned = value_at(config, ROWS)
+    if finding is None or not cloned or number_at(config, VIEW) != 0 or not value_at(config, "ot.pair_info_path"):
+        return None
+    few = cloned != "auto" and cloned < VIEWED_SOURCE_WEIGHT
+    return propose(
+        finding,
+        config,
+        context,
+        (set_to(VIEW, "auto"), *((set_to(ROWS, "auto"),) if few else ())),
+        reason="Source rows are shown as their own camera saw them only; in the target's view they also teach what to "
+        "do where the target was not demonstrated (docs/views.md).",
+        expected="Success rises where the target was not demonstrated; cloning takes more steps to converge.",
+        failure=evaluation_worse(context),
+        group="ot",
+        risk="medium",
+        together=True,
+    )
