@@ -35,7 +35,8 @@ class World:
 
     `own`: standard deviation (of logarithms, or points of a rate) that no two runs share; `shared`: what all configs
     share on a seed. `gain`: how much better the planted variant is, relative for losses,
-    points for rates. `flapping`: chance that a run shows a problem, whatever its config.
+    points for rates. `flapping`: chance that a run shows a problem, whatever its config. `sick`: every run has a
+    problem but those of the planted variant.
     """
 
     name: str
@@ -45,6 +46,7 @@ class World:
     rate: float | None = None
     episodes: int = 100
     flapping: float = 0.0
+    sick: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +108,8 @@ class Trials:
             shared = self.common.setdefault((seed, rung), self.world.shared * self.numbers.standard_normal())
             noise = shared + self.world.own * self.numbers.standard_normal()
             gain = self.world.gain if which == self.planted else 0.0
-            self.drawn[key] = self._score(gain, noise), bool(self.numbers.random() < self.world.flapping)
+            has = self.numbers.random() < self.world.flapping or (self.world.sick and which != self.planted)
+            self.drawn[key] = self._score(gain, noise), bool(has)
         return self.drawn[key]
 
     def _score(self, gain: float, noise: float) -> float:
@@ -127,8 +130,8 @@ def make_arm(name: str, scores: dict[int, float], tags: Sequence[Sequence[str]])
 
 
 def play(world: World, protocol: Protocol, seed: int) -> Played:
-    """Return one campaign; with a gain, the first variant of the first round has it."""
-    trials = Trials(world, np.random.default_rng(seed), planted=1 if world.gain else -1)
+    """Return one campaign; with a gain, or something to cure, the first variant of the first round does it."""
+    trials = Trials(world, np.random.default_rng(seed), planted=1 if world.gain or world.sick else -1)
     played, seeds = Played(), tuple(range(1000, 1000 + protocol.seeds))
     rates = world.rate is not None
     noise = decisions.measure_noise(list(trials.arm(0, seeds).scores.values()), rates=rates)
@@ -299,6 +302,8 @@ PLANTED = (
     (RATE_50_SEEDS, 0.2),
     (RATE_90, 0.05),
 )
+PRICES = (0.0, 0.05, 0.1, 0.2, 0.3)
+PRICED = ("a candidate", "accepted")
 CONFIRM_SEEDS = (3, 5, 8, 12, 20, 50, 100)
 
 
@@ -338,6 +343,22 @@ def health_table(campaigns: int) -> list[str]:
             f"| {of_rounds(played, lambda p: p.by_health)} | {of_campaigns(played, lambda p: p.by_health > 0)} "
             f"| {of_rounds(played, lambda p: p.by_score)} |"
         )
+    return [*head, *rows]
+
+
+def price_table(campaigns: int) -> list[str]:
+    head = _head("price of the cure", *(f"{what}, {s} + {c} seeds" for s, c in ((2, 3), (3, 5)) for what in PRICED))
+    rows = []
+    for price in PRICES:
+        shares: list[Share] = []
+        for seeds, fresh in ((2, 3), (3, 5)):
+            protocol = Protocol(seeds=seeds, confirm_seeds=fresh, rounds=1)
+            played = play_many(replace(RATE_50_SEEDS, gain=-price, sick=True), protocol, campaigns)
+            shares += [
+                of_campaigns(played, lambda p: p.planted_screened),
+                of_campaigns(played, lambda p: p.planted_confirmed),
+            ]
+        rows.append(f"| {100 * price:.0f} points | {' | '.join(map(str, shares))} |")
     return [*head, *rows]
 
 
@@ -385,7 +406,7 @@ def _head(*cells: str) -> list[str]:
     return [f"| {' | '.join(cells)} |", "|" + "---|" * len(cells)]
 
 
-TABLES = {"null": null_table, "health": health_table, "power": power_table, "seeds": seeds_table}
+TABLES = {"null": null_table, "health": health_table, "price": price_table, "power": power_table, "seeds": seeds_table}
 
 
 def write_tables(text: str, tables: dict[str, list[str]], campaigns: int) -> str:
