@@ -178,6 +178,8 @@ def test_the_budget_of_trials_is_kept_and_can_be_raised(campaign):
     with campaign.ledger() as ledger:
         assert len(ledger.trials()) == 6, "three of the baseline, one variant: a confirmation does not fit"
         assert "8 trials" in decided(ledger, "stop").reason
+        story = Story(campaign.opened(), campaign.pilot(ledger).campaign).tell()
+        assert [node.standing for node in story.nodes if node.round] == ["not decided"]
     campaign.write(settings(rounds=1, variants=3, sections="[budget]\ntrials = 30\n"), noise=0.01)
     assert campaign.run().kind == "rounds"
     with campaign.ledger() as ledger:

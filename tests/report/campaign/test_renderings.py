@@ -99,7 +99,7 @@ def test_what_is_missing_is_said():
     assert "0 common seeds have scores, two are needed (seed 0: invalid, seed 1: invalid, seed 2: invalid)" in night
     assert "invalid: loss is NaN at step 640" in night
     assert "No round has begun" in render_markdown(unmeasured(), lang="en")
-    assert "This round is not over." in render_html(rates())
+    assert "This round is not finished." in render_html(rates())
 
 
 def test_rates_are_percent_and_their_differences_points():
@@ -200,9 +200,9 @@ def test_both_languages_have_the_same_fields():
 def test_every_word_is_used():
     code = "\n".join(path.read_text() for path in FOLDER.glob("*.py") if path.name != "words.py")
     spoken_by_value = {
-        "baseline", "incumbent", "former", "rolled back", "rejected", "not confirmed", "broken", "running", "health",
-        "none", "score", "hours", "trials", "GPU-hours", "better", "worse", "not distinguishable", "confirmation",
-        "promotion",
+        "baseline", "incumbent", "former", "rolled back", "rejected", "not confirmed", "not decided", "broken",
+        "running", "health", "none", "score", "hours", "trials", "GPU-hours", "better", "worse",
+        "not distinguishable", "confirmation", "promotion",
     }  # fmt: skip
     unused = [key for key in WORDS if key not in spoken_by_value and f'"{key}"' not in code and f"'{key}'" not in code]
     assert unused == []

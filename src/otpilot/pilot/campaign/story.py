@@ -63,8 +63,8 @@ class Story:
         incumbents = self._incumbents()
         final, final_why = self._final(incumbents)
         rounds = tuple(self.told.round(round) for round in self.rounds)
-        nodes = self._nodes(rounds, incumbents)
         phase, over = self._phase()
+        nodes = self._nodes(rounds, incumbents, over=bool(over))
         settings = self.opened.settings
         result = CampaignResult(
             name=self.opened.name,
@@ -176,12 +176,12 @@ class Story:
 
     # Configs and trials
 
-    def _nodes(self, rounds: Sequence[RoundResult], incumbents: Sequence[Incumbent]) -> tuple[Node, ...]:
+    def _nodes(self, rounds: Sequence[RoundResult], incumbents: Sequence[Incumbent], *, over: bool) -> tuple[Node, ...]:
         names = [incumbent.name for incumbent in incumbents]
         nodes = [self._node(BASELINE, self.campaign.baseline.hash, 0, "baseline")]
         for round, told in zip(self.rounds[1:], rounds[1:], strict=True):
             for item, variant in zip(round.plan["variants"], told.variants, strict=True):
-                standing = _standing(variant, told, names)
+                standing = _standing(variant, told, names, over=over)
                 nodes.append(self._node(item["name"], item["hash"], round.number, standing))
         last = names[-1] if names else BASELINE
         return tuple(
@@ -212,7 +212,7 @@ class Story:
         return arm_of("", self._on_seeds(config_hash), self.metric).mean
 
 
-def _standing(variant: VariantResult, round: RoundResult, incumbents: Sequence[str]) -> Standing:
+def _standing(variant: VariantResult, round: RoundResult, incumbents: Sequence[str], *, over: bool) -> Standing:
     """Return what became of a variant, by its review and the contests of its round."""
     contests = [contest for contest in round.contests if contest.compared.ours == variant.name]
     if any(contest.kind == "promotion" and not contest.accepted for contest in contests):
@@ -222,7 +222,7 @@ def _standing(variant: VariantResult, round: RoundResult, incumbents: Sequence[s
     if any(not contest.accepted for contest in contests):
         return "not confirmed"
     if variant.review is None or round.finished is None:
-        return "running"
+        return "not decided" if over else "running"
     return "broken" if not variant.review.scores else "rejected"
 
 

@@ -12,7 +12,9 @@ from otpilot.analysis.verdict import Scale, Verdict
 from otpilot.runs.metric_names import Direction
 
 Ground = Literal["baseline", "score", "health", "none"]
-Standing = Literal["baseline", "incumbent", "former", "rolled back", "rejected", "not confirmed", "broken", "running"]
+Standing = Literal[
+    "baseline", "incumbent", "former", "rolled back", "rejected", "not confirmed", "not decided", "broken", "running"
+]
 """What became of a config. `former`: it was the incumbent until a better one came. `broken`: it has no usable score."""
 
 

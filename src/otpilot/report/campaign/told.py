@@ -19,6 +19,7 @@ TONES: Mapping[str, Tone] = {
     "rolled back": "warning",
     "rejected": "neutral",
     "not confirmed": "warning",
+    "not decided": "neutral",
     "broken": "worse",
     "running": "neutral",
 }
