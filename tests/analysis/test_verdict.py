@@ -45,6 +45,23 @@ def test_equal_differences_give_no_estimate_of_the_noise():
     assert (same.word, same.mean) == ("not distinguishable", 0.0)
 
 
+def test_equal_differences_far_beyond_the_noise_of_a_rate_are_a_verdict():
+    total = judge_pairs([(1.0, 0.0)] * 3, scale="difference", direction="max", rates=True)
+    assert (total.word, total.basis) == ("better", "noise floor")
+    assert judge_pairs([(0.0, 1.0)] * 3, scale="difference", direction="max", rates=True).word == "worse"
+    small = judge_pairs([(0.52, 0.50)] * 3, scale="difference", direction="max", rates=True)
+    assert (small.word, small.basis) == ("not distinguishable", "no spread")
+    noisy = judge_pairs([(0.6, 0.3)] * 3, scale="difference", direction="max", rates=True, noise=0.2)
+    assert noisy.word == "not distinguishable"
+    rng = np.random.default_rng(1)
+    for chance, seeds in ((0.5, 2), (0.5, 3), (0.9, 3), (0.98, 5)):  # ten episodes: equal differences are frequent
+        rates = rng.binomial(10, chance, (4000, seeds, 2)) / 10
+        told = [
+            judge_pairs([tuple(p) for p in runs], scale="difference", direction="max", rates=True) for runs in rates
+        ]
+        assert np.mean([verdict.word == "better" for verdict in told]) <= 0.04
+
+
 def test_success_rates_and_what_is_not_positive_are_compared_by_differences():
     assert common_scale([0.5, 0.0], rates=True) == "difference"
     assert common_scale([0.5, 0.4], rates=False) == "log"

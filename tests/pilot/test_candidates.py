@@ -34,6 +34,23 @@ def test_scores_are_taken_at_an_equal_step() -> None:
     assert {p.id: p.score for p in found.parents} == pytest.approx({"short": 0.5, "long": 0.6})
 
 
+def test_a_run_that_crashed_early_does_not_rank_the_others() -> None:
+    """At its one evaluation the better run was worse."""
+    good = run("good", curve(L1, [0.9] * 5 + [0.1] * 45))
+    bad = run("bad", curve(L1, [0.6] * 5 + [0.3] * 45))
+    broken = run("broken", curve(L1, [0.2]), state="crashed")
+    found = read_candidates([good, bad, broken])
+    assert {p.id: p.score for p in found.parents} == {
+        "good": pytest.approx(0.1),
+        "bad": pytest.approx(0.3),
+        "broken": None,
+    }
+    assert not [note for note in found.notes if "ranked" in note]
+    short = run("short", curve(L1, [0.2] * 2))
+    assert any("ranked at step 400, where short ends" in note for note in read_candidates([good, short]).notes)
+    assert read_candidates([broken]).parents[0].score == pytest.approx(0.2)
+
+
 def test_the_score_is_the_mean_of_the_last_five() -> None:
     found = read_candidates([run("a", curve(L1, [9.0] * 5 + [1.0, 2.0, 3.0, 4.0, 5.0]))])
     assert found.parents[0].score == pytest.approx(3.0)

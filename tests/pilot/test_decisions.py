@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -148,6 +149,40 @@ def test_only_worse_beyond_noise_or_breaking_takes_an_acceptance_back():
     assert machine.accepted, "the machine's crashes say nothing about the variant"
 
 
+def test_a_config_that_trains_replaces_one_that_diverges_though_few_scores_can_be_compared():
+    tags = frozenset({"diverged"})
+    failed = {2: "diverged", 3: "diverged", 4: "diverged", 5: "diverged"}
+    broken = replace(arm("base", (1.0,), failed=failed, problems=tags, tagged={"diverged": 4}), looked=5)
+    sound = arm(scores=(1.02, 1.0, 0.99, 1.01, 1.0))
+    made = review(sound, broken, LOSS)
+    assert made.heals
+    taken = confirm(made, made)
+    assert (taken.accepted, taken.ground) == (True, "health")
+    assert "trains where the incumbent diverges" in taken.reason
+    assert not confirm(made, review(broken, sound, LOSS)).accepted
+
+
+def test_a_cure_that_shows_its_price_with_more_steps_is_taken_back():
+    yard = Yardstick(direction="max", rates=True, noise=0.06)
+    late = review(arm(scores=(0.3, 0.2, 0.35)), arm("base", (0.5, 0.6, 0.55)), yard)
+    assert (late.verdict.word, late.costly) == ("not distinguishable", True)
+    assert keep_after_promotion(late, "score").accepted
+    undone = keep_after_promotion(late, "health")
+    assert not undone.accepted
+    assert "with more steps that has a price" in undone.reason
+
+
+def test_rates_that_agree_exactly_still_have_the_noise_of_a_rate():
+    yard = Yardstick(direction="max", rates=True, noise=0.0)
+    sick = arm("base", (1.0,) * 5, problems=DEAD, tagged={"transport_dead": 5})
+    cure = review(arm(scores=(0.99,) * 5), sick, yard)
+    assert not cure.costly
+    assert confirm(cure, cure).ground == "health"
+    all_or_nothing = review(arm(scores=(1.0,) * 3), arm("base", (0.0,) * 3), yard)
+    assert confirm(all_or_nothing, all_or_nothing).ground == "score"
+    assert resolvable(0.0, 5) is None
+
+
 def outcomes(*accepted):
     return [RoundOutcome(number=n, variants=3, accepted=a, largest_gain=0.01) for n, a in enumerate(accepted, 1)]
 
@@ -163,6 +198,9 @@ def test_it_stops_when_patience_is_over_and_nothing_is_left_to_cure():
     assert stop(outcomes(True, False, False)) == "nothing to gain"
     assert stop(outcomes(True, False, False), problems=("transport_dead",)) is None
     assert stop(outcomes(False, False), rounds=2) == "rounds"
+    unjudged = [RoundOutcome(number=n, variants=3, accepted=False) for n in (1, 2)]
+    assert stop(unjudged) is None, "a full disk says nothing about what is left to gain"
+    assert stop([*unjudged, *outcomes(False, False)]) == "nothing to gain"
     assert stop([], best_possible=True) == "at the ceiling"
     assert stop([], best_possible=True, problems=("transport_dead",)) is None
     told = judge_stop(outcomes(False, False), problems=(), patience=2, rounds=9, noise=0.01, pairs=5)

@@ -41,7 +41,7 @@ def test_a_loss_that_is_not_finite_ends_the_trial(watched, value):
     assert guard.check() is None, "an evaluation without a value is no reason"
     grow(line(50, loss=value, grad_norm=1.0), line(60))
     stop = guard.check()
-    assert (stop.state, stop.step, stop.reason) == ("invalid", 50, f"loss is {value} at step 50")
+    assert (stop.state, stop.step, stop.reason) == ("diverged", 50, f"loss is {value} at step 50")
     grow(line(70))
     assert guard.check() == stop, "the first word is final"
 

@@ -208,7 +208,8 @@ def _judge(pairs: Sequence[PairComparison], *, rates: bool, direction: Direction
     if len(by_seed) >= 2:
         both = [(ours, theirs) for ours, theirs in by_seed.values()]
         floor = noise_floor(list(baselines.values()), scale)
-        return judge_pairs(both, scale=scale, direction=direction, noise=floor if floor is not None else noise)
+        known = floor if floor is not None else noise
+        return judge_pairs(both, scale=scale, direction=direction, noise=known, rates=rates)
     ours = _means((pair.run, score.ours) for pair, score in scored)
     return judge_floor(
         list(ours.values()),

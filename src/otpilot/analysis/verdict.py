@@ -19,6 +19,8 @@ Word = Literal["better", "worse", "not distinguishable"]
 Scale = Literal["log", "difference"]
 Basis = Literal["t-interval", "noise floor", "no spread", "no seeds", "no scores"]
 
+RATE_NOISE = 0.05
+"""Least standard deviation of a success rate where runs agree exactly: that of 100 episodes at a chance of .5."""
 NORMAL = 1.959964
 """Two-sided 95 % quantile of the normal distribution."""
 
@@ -59,17 +61,30 @@ def noise_floor(scores: Sequence[float], scale: Scale) -> float | None:
 
 
 def judge_pairs(
-    pairs: Sequence[tuple[float, float]], *, scale: Scale, direction: Direction, noise: float | None = None
+    pairs: Sequence[tuple[float, float]],
+    *,
+    scale: Scale,
+    direction: Direction,
+    noise: float | None = None,
+    rates: bool = False,
 ) -> Verdict:
-    """Return the verdict on (ours, baseline) scores paired by seed, by the t-interval; two pairs at least."""
+    """Return the verdict on (ours, baseline) scores paired by seed, by the t-interval; two pairs at least.
+
+    Differences that are equal in all seeds show no noise. Then that of repeated runs counts, and for success rates
+    RATE_NOISE at least: rates are multiples of 1 / episodes, so equal differences happen, but 0 against 1 on every seed
+    does not.
+    """
     ours, theirs = _place([pair[0] for pair in pairs], scale), _place([pair[1] for pair in pairs], scale)
     differences = [mine - its for mine, its in zip(ours, theirs, strict=True)]
     n = len(differences)
     mean = sum(differences) / n
     spread = math.sqrt(sum((value - mean) ** 2 for value in differences) / (n - 1))
     if spread <= 1e-12 * max(map(abs, differences), default=0.0) or spread == 0:
-        # Rates are multiples of 1/episodes, so equal differences happen; they say nothing about the noise.
-        return _verdict("no spread", mean, None, scale=scale, pairs=n, direction=direction, noise=noise)
+        known = max(noise or 0.0, RATE_NOISE if rates else 0.0)
+        half = critical(n - 1) * known * math.sqrt(2 / n) if known else None
+        if half is None or abs(mean) <= half:
+            return _verdict("no spread", mean, None, scale=scale, pairs=n, direction=direction, noise=noise)
+        return _verdict("noise floor", mean, half, scale=scale, pairs=n, direction=direction, noise=known)
     half = critical(n - 1) * spread / math.sqrt(n)
     return _verdict("t-interval", mean, half, scale=scale, pairs=n, direction=direction, noise=noise)
 

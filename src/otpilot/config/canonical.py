@@ -77,8 +77,51 @@ def config_hash(config: Mapping[str, Any]) -> str:
     Raises:
         ConfigError: As `canonical`.
     """
-    text = json.dumps(canonical(config), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _hash(canonical(config))
+
+
+def same_effect(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
+    """Whether two configs train the same, though their hashes may differ: some numbers have no effect next to others.
+
+    The weight inside a term that compares one thing only, where each term is divided by its own mean; reg or lambda_ot
+    where a schedule names all values that it takes.
+
+    Raises:
+        ConfigError: As `canonical`.
+    """
+    return _hash(_without_effect(canonical(left))) == _hash(_without_effect(canonical(right)))
+
+
+def _hash(body: Mapping[str, Any]) -> str:
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
+
+
+def _without_effect(body: dict[str, Any]) -> dict[str, Any]:
+    ot = body["ot"]
+    if not ot["enable"] or ot.get("method") != "ot":
+        return body
+    loss = dict(ot["loss_config"])
+    if loss["cost_normalization"] != "none":
+        loss["features"] = [_unit(term) for term in loss["features"]]
+    if _says_all(loss["reg_schedule"]):
+        loss["reg"] = None
+    weight = None if _says_all(ot["lambda_ot_schedule"]) else ot["lambda_ot"]
+    return {**body, "ot": {**ot, "loss_config": loss, "lambda_ot": weight}}
+
+
+def _unit(term: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a term of the cost with weight 1, if it compares one thing only."""
+    used = [key for key in ("weight_embed", "weight_label") if term[key]]
+    return {**term, used[0]: 1} if len(used) == 1 else term
+
+
+def _says_all(schedule: Mapping[str, Any] | None) -> bool:
+    """Whether a schedule never falls back on the value that it belongs to."""
+    if schedule is None or schedule["start_value"] is None:
+        return False
+    constant = schedule["type"] == "constant"
+    return schedule["start_step"] == 0 if constant else schedule["end_value"] is not None
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Runs that were read, as candidates to derive from: diagnosed, scored at an equal step, with what is known of them."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from otpilot.runs.metric_names import Direction, metric_info
 
 TOLD = 4
 """Differences between base and run that a note names."""
+FAILED = ("crashed", "killed", "diverged")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +78,9 @@ def read_candidates(
     ]
     compared = None if baseline is None else _find(read, baseline)
     metric = _metric([item.card for item in read])
-    scores = _scores([item.card for item in read], metric, int(limits.score_evaluations))
     notes: list[str] = []
+    broken = {item.card.id for item in read if item.report.state in FAILED}
+    scores = _scores([item.card for item in read], metric, int(limits.score_evaluations), broken, notes)
     if scores and not any(metric in item.card.evaluations for item in read):
         notes.append(f"No run has curves; they are ranked by the last value of {metric}, at whatever step it was.")
     parents: list[Parent] = []
@@ -138,19 +140,29 @@ def _metric(cards: Sequence[ScoreCard]) -> str | None:
     return next((name for name, count in counts.items() if count == best), None) if best else None
 
 
-def _scores(cards: Sequence[ScoreCard], metric: str | None, evaluations: int) -> dict[str, float]:
+def _scores(
+    cards: Sequence[ScoreCard], metric: str | None, evaluations: int, broken: Collection[str], notes: list[str]
+) -> dict[str, float]:
     """Return the mean of the last evaluations up to the last step that all have reached, by run.
 
-    Where no run has curves (summary files), the last value stands in.
+    Where no run has curves (summary files), the last value stands in. A run that broke does not set the step, unless
+    there are no others; if it ends before that, it has no score.
     """
     if metric is not None and not any(metric in card.evaluations for card in cards):
         last = {card.id: card.endpoints[metric].last for card in cards if metric in card.endpoints}
         return {name: value for name, value in last.items() if value is not None}
     curves = {card.id: card.evaluations[metric] for card in cards if metric is not None and metric in card.evaluations}
     curves = {name: curve for name, curve in curves.items() if len(curve.steps)}
-    until = min((int(curve.steps[-1]) for curve in curves.values()), default=0)
+    ends = {name: int(curve.steps[-1]) for name, curve in curves.items()}
+    whole = {name: end for name, end in ends.items() if name not in broken} or ends
+    until = min(whole.values(), default=0)
+    if whole and 2 * until < max(whole.values()):
+        first = min(whole, key=lambda name: whole[name])
+        notes.append(f"Runs are ranked at step {until}, where {first} ends; others go on to {max(whole.values())}.")
     scores = {}
     for name, curve in curves.items():
+        if ends[name] < until:
+            continue
         values = curve.values[curve.steps <= until][-evaluations:]
         with np.errstate(all="ignore"):
             mean = float(values.mean()) if len(values) else math.nan

@@ -13,8 +13,9 @@ The protocol, and why it is so (docs/pilot.md has the figures):
    points from noise. So a loss of two standard errors rules it out, here and in the screening. A problem near its limit
    comes and goes between equal runs, so the cure must be proven on the fresh seeds: fewer runs have the problem than
    chance would give in 2.5 % of confirmations.
-4. Promotion. The accepted one and its predecessor go on to more steps on the fresh seeds. Only a verdict "worse", or
-   training that breaks where the predecessor's did not, takes the acceptance back.
+4. Promotion. The accepted one and its predecessor go on to more steps on the fresh seeds. Only a verdict "worse", a
+   price of what was accepted for its health, or training that breaks where the predecessor's did not, takes the
+   acceptance back.
 5. Stop. When in `patience` rounds in a row nothing was accepted and the incumbent has no problem left, what could
    still be gained is smaller than what this many seeds can tell from noise.
 """
@@ -26,7 +27,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from otpilot.analysis.verdict import Scale, Verdict, common_scale, critical, judge_pairs, noise_floor
+from otpilot.analysis.verdict import RATE_NOISE, Scale, Verdict, common_scale, critical, judge_pairs, noise_floor
 from otpilot.runs.metric_names import Direction
 
 Ground = Literal["score", "health", "none"]
@@ -38,7 +39,8 @@ PROMISE = 1.0
 """A variant is promising when its mean gain exceeds so many standard errors."""
 PRICE = 2.0
 """A cure that costs so many standard errors of the score is none."""
-BREAKING = ("diverged", "invalid")
+DIVERGED = "diverged"
+BREAKING = (DIVERGED, "invalid")
 """Ends that tell about the config; crashed and killed tell about the machine."""
 
 
@@ -167,8 +169,11 @@ def measure_noise(scores: Sequence[float], *, rates: bool) -> float | None:
 
 
 def resolvable(noise: float | None, pairs: int) -> float | None:
-    """Return the difference that so many paired seeds can tell from noise: the t-interval's expected half width."""
-    if noise is None or pairs < 2:
+    """Return the difference that so many paired seeds can tell from noise: the t-interval's expected half width.
+
+    Repeated runs that agree exactly say nothing of it.
+    """
+    if not noise or pairs < 2:
         return None
     return critical(pairs - 1) * noise * math.sqrt(2 / pairs)
 
@@ -199,7 +204,7 @@ def review(variant: Arm, incumbent: Arm, yardstick: Yardstick) -> Review:
         broken=broken,
         costly=costly,
         promising=promising,
-        heals=bool(sound and cured and not caught and not costly),
+        heals=bool((sound or (DIVERGED in cured and not broken)) and cured and not caught and not costly),
     )
     return _with_reason(made, variant, pairs=len(pairs))
 
@@ -215,28 +220,35 @@ def choose_candidates(reviews: Sequence[Review], limit: int = 1) -> tuple[Review
 
 def confirm(screened: Review, fresh: Review) -> Acceptance:
     """Return whether a candidate is accepted, by its review on fresh seeds; the screening counts for its cure only."""
-    told = describe_verdict(fresh.verdict)
-    if fresh.broken:
-        return Acceptance(accepted=False, ground="none", reason=f"On fresh seeds training broke: {fresh.reason}.")
-    if fresh.verdict.pairs < 2:
-        return Acceptance(accepted=False, ground="none", reason=f"On fresh seeds it cannot be judged: {fresh.reason}.")
-    if fresh.verdict.word == "worse":
-        return Acceptance(accepted=False, ground="none", reason=f"On fresh seeds it is worse: {told}.")
     cured = sorted(set(screened.cured) & set(fresh.cured))
+    if fresh.verdict.pairs < 2 and not fresh.broken and DIVERGED in set(screened.cured) & set(fresh.proven):
+        why = "For its health: it trains where the incumbent diverges; on too few common seeds to compare the score."
+        return Acceptance(accepted=True, ground="health", reason=why)
+    against = _against(cured, fresh)
+    if against:
+        return Acceptance(accepted=False, ground="none", reason=f"On fresh seeds {against}.")
     if fresh.verdict.word == "better":
+        told = describe_verdict(fresh.verdict)
         also = f" It also cures {', '.join(cured)}." if cured else ""
         caught = f" It has a new problem: {', '.join(fresh.caught)}." if fresh.caught else ""
         return Acceptance(
             accepted=True, ground="score", reason=f"On fresh seeds it is better beyond noise: {told}.{also}{caught}"
         )
-    if cured and fresh.costly:
-        return Acceptance(
-            accepted=False,
-            ground="none",
-            reason=f"On fresh seeds it cures {', '.join(cured)}, but at a price: {told}, a loss of more than "
-            f"{PRICE:g} standard errors.",
-        )
     return _by_health(cured if screened.heals and fresh.heals else [], fresh)
+
+
+def _against(cured: Sequence[str], fresh: Review) -> str:
+    """Return what rules an acceptance out, whatever else there is; empty for nothing."""
+    told = describe_verdict(fresh.verdict)
+    if fresh.broken:
+        return f"training broke: {fresh.reason}"
+    if fresh.verdict.pairs < 2:
+        return f"it cannot be judged: {fresh.reason}"
+    if fresh.verdict.word == "worse":
+        return f"it is worse: {told}"
+    if cured and fresh.costly and fresh.verdict.word != "better":
+        return f"it cures {', '.join(cured)}, but at a price: {told}, a loss of more than {PRICE:g} standard errors"
+    return ""
 
 
 def _by_health(cured: Sequence[str], fresh: Review) -> Acceptance:
@@ -267,14 +279,22 @@ def _doubt(fresh: Review) -> str:
     return " It may well have got worse: it lost more than its standard error; more seeds would tell."
 
 
-def keep_after_promotion(promoted: Review) -> Acceptance:
-    """Return whether an accepted variant stays after it and its predecessor went on to more steps; `ground`: why."""
+def keep_after_promotion(promoted: Review, ground: str = "score") -> Acceptance:
+    """Return whether an accepted variant stays after it and its predecessor went on to more steps; `ground`: why.
+
+    Args:
+        promoted: Both with more steps.
+        ground: What it was accepted for: a cure must not cost score here either.
+    """
     told = describe_verdict(promoted.verdict)
     if promoted.broken:
         why = f"With more steps training broke where the predecessor's did not: {promoted.reason}."
         return Acceptance(accepted=False, ground="none", reason=why)
     if promoted.verdict.word == "worse":
         return Acceptance(accepted=False, ground="none", reason=f"With more steps it is worse beyond noise: {told}.")
+    if ground == "health" and promoted.costly:
+        why = f"It was accepted for its health, and with more steps that has a price: {told}, a loss of more than "
+        return Acceptance(accepted=False, ground="none", reason=f"{why}{PRICE:g} standard errors.")
     if promoted.verdict.word == "better":
         return Acceptance(accepted=True, ground="score", reason=f"With more steps it is better beyond noise: {told}.")
     return Acceptance(
@@ -298,7 +318,8 @@ def judge_stop(
     Args:
         outcomes: The rounds that ended, in order.
         problems: Problems that the incumbent still has: as long as there is one, there is something to cure.
-        patience: So many rounds in a row without an acceptance mean that nothing distinguishable is left to gain.
+        patience: So many rounds in a row without an acceptance mean that nothing distinguishable is left to gain;
+            rounds in which no variant could be judged do not count.
         rounds: How many rounds were asked for.
         noise: The noise floor.
         pairs: Seeds of a confirmation.
@@ -309,7 +330,8 @@ def judge_stop(
         return Stop(kind="at the ceiling", reason="The incumbent's score is the best possible on every seed.")
     if len(outcomes) >= rounds:
         return Stop(kind="rounds", reason=f"All {rounds} rounds are done.")
-    last = outcomes[-patience:]
+    # A round in which nothing could be judged (a full disk, a driver that is gone) says nothing about what is left.
+    last = [outcome for outcome in outcomes if outcome.accepted or outcome.largest_gain is not None][-patience:]
     if len(last) < patience or problems or any(outcome.accepted for outcome in last):
         return None
     gains = [outcome.largest_gain for outcome in last if outcome.largest_gain is not None]
@@ -355,20 +377,22 @@ def _compare(pairs: Sequence[tuple[float, float]], yardstick: Yardstick) -> tupl
     """Return the verdict, the mean gain and its standard errors: by the noise of equal runs, and by the pairs' spread.
 
     The noise over seeds holds what a seed does to every config. Pairing takes that out, and only the spread shows it;
-    differences that are equal by chance, as those of rates can be, show nothing, so such a spread is left out.
+    differences that are equal by chance, as those of rates can be, show nothing, so such a spread is left out. Rates
+    that agree exactly in repeated runs still have the noise of a rate.
     """
     scale = common_scale([score for pair in pairs for score in pair], rates=yardstick.rates)
     if len(pairs) < 2:
         basis: Literal["no scores", "no seeds"] = "no seeds" if pairs else "no scores"
         return Verdict(word="not distinguishable", basis=basis, scale=scale, pairs=len(pairs)), None, []
-    verdict = judge_pairs(pairs, scale=scale, direction=yardstick.direction, noise=yardstick.noise)
+    noise = yardstick.noise or (RATE_NOISE if yardstick.rates else yardstick.noise)
+    verdict = judge_pairs(pairs, scale=scale, direction=yardstick.direction, noise=noise, rates=yardstick.rates)
     place = math.log if scale == "log" else float
     differences = [place(ours) - place(its) for ours, its in pairs]
     mean = sum(differences) / len(differences)
     gain = mean if yardstick.direction == "max" else -mean
     spread = math.sqrt(sum((d - mean) ** 2 for d in differences) / (len(differences) - 1))
-    errors = [] if yardstick.noise is None else [yardstick.noise * math.sqrt(2 / len(pairs))]
-    if not errors or verdict.basis != "no spread":
+    errors = [] if noise is None else [noise * math.sqrt(2 / len(pairs))]
+    if not errors or verdict.basis == "t-interval":
         errors.append(spread / math.sqrt(len(differences)))
     return verdict, gain, errors
 

@@ -192,7 +192,8 @@ class Guard:
         if record.kind == "train":
             for name in self.settings.losses:
                 if name in values and not math.isfinite(values[name]):
-                    return Stop(reason=f"{name} is {values[name]} at step {record.step}", step=record.step)
+                    told = f"{name} is {values[name]} at step {record.step}"
+                    return Stop(reason=told, state="diverged", step=record.step)
             for name in self.settings.gradients:
                 if name in values and (stop := self._judge_gradient(name, float(values[name]), record.step)):
                     return stop
@@ -218,6 +219,7 @@ class Guard:
         usual = f", its recent median {median:.3g}" if math.isfinite(median) else ""
         return Stop(
             reason=f"{name} exploded: {value:.3g} at step {step}, {past.strikes} rows above {limit:.3g}{usual}",
+            state="diverged",
             step=step,
         )
 
@@ -230,7 +232,9 @@ class Guard:
             return None
         place = f"behind step {self.last_step}" if self._rows else "and no row was ever logged"
         silent = round(now - self._seen_at, 1)
-        return Stop(reason=f"no progress for {silent:g} s (limit {limit:g}) {place}", step=self.last_step)
+        # A file server that stalls tells nothing about the config: it is tried again from its checkpoint.
+        why = f"no progress for {silent:g} s (limit {limit:g}) {place}"
+        return Stop(reason=why, state="killed", step=self.last_step)
 
 
 def _is_number(value: object) -> bool:

@@ -210,8 +210,10 @@ class Worker:
         if state in ("finished", "stopped_early") and self._score_of is not None and handle is not None:
             try:
                 score = self._score_of(lease.trial, self._spec_of(lease.trial))
-            except (OSError, OtpilotError) as error:
+            except OtpilotError as error:
                 state, reason = "invalid", f"it {ended.state}, but has no score: {error}"
+            except OSError as error:  # the machine's fault: another try may read it
+                state, reason = "crashed", f"it {ended.state}, but its score cannot be read: {error}"
         metrics = dict(score.metrics)
         if ended.garbled:
             metrics["garbled_lines"] = ended.garbled

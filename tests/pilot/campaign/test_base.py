@@ -114,6 +114,7 @@ def test_the_ledger_gives_back_what_was_found_in_a_run(run, tmp_path):
     assert not any(name.startswith("train/update_s") for name in back.context.recent), "the machine's, not the config's"
     arm = arm_of("a", trials, LOSS)
     assert (set(arm.scores), arm.failed, arm.breaks()) == ({3}, {4: "diverged"}, {4})
+    assert (arm.tagged["diverged"], arm.looked) == (1, 2), "a divergence is a problem, which a cure may cure"
     parent = parent_of(Identity(name="a", hash="h"), trials, {}, metric=LOSS, direction="min")
     assert parent.failed
     assert parent.context.run == "a"

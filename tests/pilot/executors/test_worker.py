@@ -43,10 +43,10 @@ def plan(book, *behaviours, budget=4):
 
 ENDS = {
     "finish": ("finished", "all steps done"),
-    "nan": ("invalid", "loss is nan at step 2"),
-    "explode": ("invalid", "grad_norm exploded: 1e+09 at step 3, 2 rows above 1e+06"),
+    "nan": ("diverged", "loss is nan at step 2"),
+    "explode": ("diverged", "grad_norm exploded: 1e+09 at step 3, 2 rows above 1e+06"),
     "crash at import": ("crashed", "exit code 1: ModuleNotFoundError: No module named 'torch_of_another_world'"),
-    "hang": ("invalid", "no progress for "),
+    "hang": ("killed", "no progress for "),
     "disk full": ("crashed", "the disk is full: exit code 1: OSError: [Errno 28] No space left on device"),
     "garbage": ("invalid", "metrics.jsonl is garbage: "),
     "half garbage": ("finished", "all steps done"),
@@ -84,6 +84,20 @@ def test_what_crashed_is_tried_again_but_not_for_ever_nor_when_foreseen(bench, b
     found = [(t.state, t.retries) for t in book.trials()]
     assert found == [("finished", 1), ("crashed", 2), ("crashed", 0), ("diverged", 0)]
     assert [a.outcome for a in book.attempts(1)] == ["crashed", "finished"]
+
+
+def test_a_score_that_the_machine_cannot_read_is_asked_for_again(bench, book):
+    tries = []
+
+    def stalled(trial, spec):
+        tries.append(trial.id)
+        if len(tries) == 1:
+            raise OSError(5, "Input/output error")
+        return last_loss(trial, spec)
+
+    with bench.executor() as executor:
+        make_worker(bench, book, executor, plan(book, "finish"), score_of=stalled, max_retries=1).run(poll_s=0.01)
+    assert (book.trial(1).state, book.trial(1).retries, len(tries)) == ("finished", 1, 2)
 
 
 def test_a_trial_without_a_score_is_invalid(bench, book):

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from otpilot.analysis.diagnosis import TAGS, diagnose
 from otpilot.analysis.findings import Finding, Threshold
 from otpilot.config.bounds import BOUNDS, bound_of
-from otpilot.config.canonical import config_hash, flatten
+from otpilot.config.canonical import config_hash, flatten, same_effect
 from otpilot.config.compat import translate
-from otpilot.config.edits import apply, policy_type, uses_preset, values_at
+from otpilot.config.edits import Edit, apply, policy_type, uses_preset, values_at
 from otpilot.config.ot import OTConfig
 from otpilot.config.plain import build_section
 from otpilot.errors import ConfigError
 from otpilot.pilot.proposal import Failure, Proposal
+from otpilot.pilot.proposers.space import dimensions
 from otpilot.pilot.rules import RULES, Rule, RuleContext, all_rules, judge
 from otpilot.runs.history import Curve, RunHistory
 from tests.pilot.rules import cases
@@ -121,6 +122,29 @@ def test_tried_values_are_passed_over() -> None:
         tried.add(config_hash(edited))
         weights.append(changes[0].new)
     assert weights == [0.02, 0.005, 0.025]
+
+
+def test_what_changes_nothing_is_not_proposed() -> None:
+    """A term that compares labels alone is divided by its own mean; a schedule may name every value of a weight."""
+
+    def put(config: Any, path: str, value: Any) -> Any:
+        return apply(translate(config).config, [Edit(path=path, op="set", value=value)])[0]
+
+    stalled = CASES["lower_label_when_stalled"].fires
+    raw = ask("lower_label_when_stalled", stalled)
+    assert raw is not None
+    divided = put(stalled.config, "ot.loss_config.cost_normalization", "ema")
+    found = ask("lower_label_when_stalled", replace(stalled, config=divided))
+    assert found is not None
+    assert [edit.value for edit in raw.edits] != [0.0]
+    assert [edit.value for edit in found.edits] == [0.0], "the only one that is left to try"
+    ramp = {"type": "linear", "start_value": 0.0, "end_value": 0.1, "end_step": 100}
+    config = translate(act()).config
+    assert not same_effect(put(config, "ot.lambda_ot", 0.3), config)
+    ramped = put(config, "ot.lambda_ot_schedule", ramp)
+    assert same_effect(put(ramped, "ot.lambda_ot", 0.3), ramped)
+    assert "ot.lambda_ot" in [path for knob in dimensions(config) for path in knob.paths]
+    assert "ot.lambda_ot" not in [path for knob in dimensions(ramped) for path in knob.paths]
 
 
 def test_policies_side_by_side() -> None:
@@ -237,7 +261,8 @@ def test_a_healthy_run_is_only_swept() -> None:
     names = proposed(
         history(ours(lambda_ot=0.1), FALLING, curve("train/ot_pi_sum", mass), curve("train/ot_pi_diag", mass * 0.8))
     )
-    sweeps = {"sweep_reg", "sweep_weight", "sweep_label", "sweep_rate", "sweep_batch"}
+    # No label to sweep: a term of labels alone is divided by its own mean here.
+    sweeps = {"sweep_reg", "sweep_weight", "sweep_rate", "sweep_batch"}
     assert set(names) == {"raise_weight_when_stable", *sweeps}
 
 

@@ -16,6 +16,8 @@ from otpilot.pilot.rules import RuleContext
 from otpilot.runs.metric_names import Direction
 
 ENDED_WELL = ("finished", "stopped_early")
+DIVERGED = frozenset({"diverged"})
+"""What is wrong with a trial that diverged: it has no score, and so was not assessed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,8 @@ def arm_of(name: str, trials: Sequence[Trial], metric: str) -> Arm:
             failed[trial.seed] = trial.state if trial.state not in ENDED_WELL else "no score"
         if found is not None:
             tags.append(found.problems)
+        elif trial.state == "diverged":
+            tags.append(DIVERGED)
     return Arm(
         name=name,
         scores=scores,

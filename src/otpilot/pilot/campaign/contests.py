@@ -75,14 +75,16 @@ class Contests:
         before = self.desk.steps
         for steps in self.desk.settings.promotion:
             known = Known.of(self.desk.ledger.trials())
+            # By seed: the incumbent may have gone on already beside another candidate, on seeds that this one lacks.
+            both = [{trial.seed: trial for trial in known.on(i.hash, before, fresh)} for i in (successor, incumbent)]
             new = [
                 self.desk.trial(
                     identity, self.desk.ledger.config(identity.hash), trial.seed, kind="promotion", round=round.number,
                     priority=2, budget=steps, continues=trial.id,
                 )
-                for pair in zip(*(known.on(i.hash, before, fresh) for i in (successor, incumbent)), strict=True)
-                if all(trial.state in ENDED_WELL for trial in pair)  # a pair of which one broke tells nothing more
-                for identity, trial in zip((successor, incumbent), pair, strict=True)
+                for seed in fresh
+                if all(seed in arm and arm[seed].state in ENDED_WELL for arm in both)  # half a pair tells nothing more
+                for identity, trial in zip((successor, incumbent), (arm[seed] for arm in both), strict=True)
             ]  # fmt: skip
             self.desk.complete(
                 new, f"round {round.number}: {successor.name} and {incumbent.name} go on to {steps} steps"
@@ -90,7 +92,7 @@ class Contests:
             ours = self.desk.arm(incumbent, self.basis, fresh, steps)
             arm = self.desk.arm(successor, self.basis, fresh, steps)
             made = decisions.review(arm, ours, self.basis.yardstick)
-            verdict = decisions.keep_after_promotion(made)
+            verdict = decisions.keep_after_promotion(made, successor.ground)
             decision = self.desk.decide(
                 "keep" if verdict.accepted else "rollback",
                 f"{successor.name}: {verdict.reason}"

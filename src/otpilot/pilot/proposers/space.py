@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from otpilot.config.bounds import Kind, bound_of
-from otpilot.config.edits import Edit, learning_rate_path, policy_type, value_at, values_at
+from otpilot.config.canonical import same_effect
+from otpilot.config.edits import Edit, apply, learning_rate_path, policy_type, value_at, values_at
 from otpilot.pilot.proposal import Group
 from otpilot.pilot.rules.base import LABELS, REG, TAU_SRC, TAU_TGT, WEIGHT, WINDOW, transports
 
@@ -88,6 +89,7 @@ def _transport(config: Mapping[str, Any]) -> list[Dimension]:
     auto = value_at(config, WEIGHT) == "auto"
     weight = ("ot.target_grad_share", 0.02, 0.3) if auto else (WEIGHT, 0.01, 0.5)
     found = [_ot(weight[0], low=weight[1], high=weight[2]), _ot(REG, low=0.02, high=3.0)]
+    found = [dimension for dimension in found if _counts(config, dimension)]
     if None not in (value_at(config, TAU_SRC), value_at(config, TAU_TGT)):
         found.append(_ot(TAU_SRC, TAU_TGT, low=0.01, high=20.0))
     found += [_ot(path, low=1e-4, high=0.1) for path, weight_label in values_at(config, LABELS).items() if weight_label]
@@ -101,6 +103,12 @@ def _transport(config: Mapping[str, Any]) -> list[Dimension]:
         found.append(_ot("ot.view_share", low=0.0, high=0.75, log=False))
     found.append(_ot("ot.compute_every_n_steps", low=1, high=4, log=False, kind="int"))
     return found
+
+
+def _counts(config: Mapping[str, Any], dimension: Dimension) -> bool:
+    """Whether training sees the knob at all, rather than a schedule that names every value."""
+    low, high = (apply(config, dimension.edits(value))[0] for value in (dimension.low, dimension.high))
+    return not same_effect(low, high)
 
 
 def _cloning(config: Mapping[str, Any]) -> list[Dimension]:

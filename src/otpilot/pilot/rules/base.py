@@ -7,6 +7,7 @@ from typing import Any
 from otpilot.analysis.findings import Finding, Number
 from otpilot.analysis.result import RunReport
 from otpilot.analysis.verdict import Word
+from otpilot.config.canonical import same_effect
 from otpilot.config.edits import Direction, Edit, apply, config_hash, value_at, values_at
 from otpilot.errors import ConfigError
 from otpilot.pilot.proposal import Failure, Group, Proposal, Risk
@@ -144,11 +145,13 @@ def both_tau(make: Callable[[str], Edit]) -> Option:
 
 
 def first_new(config: Config, context: RuleContext, options: Sequence[Option]) -> Option | None:
-    """Return the first option that applies, changes something and was not tried; None if there is none."""
+    """Return the first option that applies, changes what is trained and was not tried; None if there is none."""
     for option in options:
         try:
             edited, changes = apply(config, option)
-            if changes and not (context.tried and config_hash(edited) in context.tried):
+            if not changes or (context.tried and config_hash(edited) in context.tried):
+                continue
+            if config_hash(edited) == config_hash(config) or not same_effect(edited, config):
                 return option
         except ConfigError:
             continue
