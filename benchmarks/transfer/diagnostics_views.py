@@ -56,7 +56,7 @@ def diagnose_view(suite: str, workplace: Workplace, folder: Path) -> ViewDiagnos
         views = make_source_views(config, open_domains(config), torch.device("cpu"), print)
         assert views is not None
         picture = draw_views(Path(made), views)["ot_view_top"].read_bytes()
-    view, sample = views.views[CAMERA], views.samples[CAMERA]
+    view, sample = views.views[1][CAMERA], views.samples[1][CAMERA]
     twins = make_twins(suite, image_size=sample.source.shape[-1], token=False)
     before, after = {"pairs": sample.apart}, {"pairs": sample.left}
     for region in REGIONS:

@@ -6,6 +6,7 @@ from otpilot.data.batches import BatchStream, make_loader
 from otpilot.data.domains import open_domains
 from otpilot.data.pairs import make_samplers
 from otpilot.sim.record import record
+from tests.training.test_evaluate import TINY_DIFFUSION
 
 
 def stream_of(config):
@@ -61,6 +62,55 @@ def test_augmentation_belongs_to_the_batch(load):
     assert not torch.equal(
         stream[1].rows["observation.images.top"], stream_of(load(name="plain"))[0][1].rows["observation.images.top"]
     )
+
+
+def test_the_observations_of_a_row_are_augmented_alike(load):
+    """As LeRobot does; otherwise the camera would seem to jump between them."""
+    policy = {"policy": {**TINY_DIFFUSION, "n_obs_steps": 2}}
+    moved = {"enable": True, "tfs": {"affine": {"type": "RandomAffine", "kwargs": {"degrees": [-20.0, 20.0]}}}}
+
+    def jumps(config):
+        pictures = stream_of(config)[0][0].rows["observation.images.top"].float()
+        pictures = pictures / 255.0 if float(pictures.max()) > 1.0 else pictures
+        return float((pictures[:, 1] - pictures[:, 0]).abs().mean()), pictures
+
+    plain, still = jumps(load(name="plain", **policy))
+    turned, seen = jumps(load(name="turned", **policy, **{"dataset.image_transforms": moved}))
+    assert not torch.equal(still, seen)
+    assert turned < 1.3 * plain + 1e-3
+
+
+def test_rows_for_the_targets_view_are_drawn_by_seed_and_step_and_read_plain(load):
+    config = load(batch_size=8, **{"dataset.image_transforms": {"enable": True}})
+    domains = open_domains(config)
+    samplers = make_samplers(config, domains)
+    stream, plain = (BatchStream(config, domains, samplers, viewed=share) for share in ({"source": 0.5}, None))
+    equal(stream[3], stream[3])
+    shares = []
+    for number in range(40):
+        batch = stream[number]
+        viewed, source = batch.map.viewed, batch.map.is_source
+        assert not viewed[~source].any()
+        shares.append(viewed[source].mean())
+        pictures = batch.rows["observation.images.top"][torch.as_tensor(viewed)]
+        torch.testing.assert_close(pictures * 255.0, (pictures * 255.0).round(), atol=1e-3, rtol=0.0)
+        assert not plain[number].map.viewed.any()
+    assert 0.4 < np.mean(shares) < 0.6
+    everything = BatchStream(config, domains, samplers, viewed={"source": 1.0})[0]
+    assert (everything.map.viewed == everything.map.is_source).all()
+
+
+@pytest.mark.parametrize("share", [0.5, 0.75])
+def test_every_paired_source_gets_pairs_whatever_the_sources_share(load, world, share):
+    more = [{"repo_id": "test/source", "root": str(world.source), "pair_info_path": str(world.pairs)}]
+    stream, _ = stream_of(load(batch_size=16, **{"ot.more_sources": more, "ot.bc_src_weight": share}))
+    pairs = np.zeros(3)
+    for number in range(10):
+        where = stream[number].map
+        pairs += np.bincount(where.domain[where.pair_src], minlength=3)
+        assert len(np.unique(where.pair_tgt)) == len(where.pair_tgt) == 16 * (1 - share)
+        assert (where.domain[where.pair_tgt] == 0).all()
+    assert abs(pairs[1] - pairs[2]) <= 10
 
 
 def test_held_out_episodes_never_train(load):

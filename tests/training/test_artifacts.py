@@ -20,7 +20,11 @@ def made(images):
     plan = solve(cost, reg=0.1, tau_src=0.5, tau_tgt=0.5)
     rows = {"observation.images.top": images} if images is not None else {"observation.state": torch.zeros(8, 3)}
     places = RowMap(
-        cloning=8, pair_src=np.arange(4), pair_tgt=np.arange(4, 8), is_source=np.array([True] * 4 + [False] * 4)
+        cloning=8,
+        pair_src=np.arange(4),
+        pair_tgt=np.arange(4, 8),
+        domain=np.array([1] * 4 + [0] * 4),
+        viewed=np.zeros(8, dtype=bool),
     )
     return plan, Batch(rows=rows, map=places)
 

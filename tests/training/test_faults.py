@@ -15,8 +15,10 @@ from otpilot.errors import TrainingError
 from otpilot.runs.paths import RunPaths
 from otpilot.runs.reader import read_metrics, read_outcome
 from otpilot.training import checkpoint, trainer
-from otpilot.training.parts import load_policy
-from otpilot.training.session import train
+from otpilot.training.guard import Verdict
+from otpilot.training.parts import load_policy, make_accelerator
+from otpilot.training.progress import Silence
+from otpilot.training.session import assemble, train
 
 STARVED = {"reg": 1e-3, "tau_src": 1e-3, "tau_tgt": 1e-3}
 
@@ -49,6 +51,47 @@ def bad_batch(monkeypatch, number):
     with monkeypatch.context() as patch:
         patch.setattr(trainer.BatchStream, "__getitem__", broken)
         yield
+
+
+def with_scaler(load, monkeypatch):
+    """Return a trainer whose gradients are scaled as in fp16 on CUDA, while it computes in full precision."""
+    config = load(batch_size=2, **{"ot.lambda_ot": 0.0})
+    accelerator = make_accelerator(config)
+    accelerator.scaler, accelerator.native_amp = torch.amp.GradScaler("cpu"), True
+    monkeypatch.setitem(accelerator.state._shared_state, "_mixed_precision", "fp16")
+    monkeypatch.setattr(accelerator, "autocast", contextlib.nullcontext)
+    made = assemble(config, accelerator, Silence())
+    made.parts.policy.train()
+    return made
+
+
+def one_step(made, number, **factors):
+    batch = made.stream[number]
+    rows = made.inputs.for_training(batch.rows, batch.map)
+    return made.update([(rows | {key: rows[key] * factor for key, factor in factors.items()}, batch.map)], number + 1)
+
+
+def test_with_fp16_a_loss_that_is_nan_is_not_taken_for_an_overflow(load, monkeypatch):
+    made = with_scaler(load, monkeypatch)
+    one_step(made, 0)
+    with pytest.raises(TrainingError, match=r"at step 2"):
+        one_step(made, 1, **{"observation.state": torch.nan})
+
+
+def test_with_fp16_training_goes_on_behind_a_step_that_was_skipped(load, monkeypatch):
+    made = with_scaler(load, monkeypatch)
+
+    def weights():
+        return torch.cat([part.detach().flatten() for part in made.parts.policy.parameters()])
+
+    assert float(one_step(made, 0)["grad_norm"]) < 1e4, "not unscaled"
+    before = weights()
+    with monkeypatch.context() as patch:
+        patch.setattr(made.guard, "check", lambda **_: Verdict(action="skip", alarm="spike", message="high"))
+        assert "skipped_steps" in one_step(made, 1)
+    assert torch.equal(before, weights())
+    assert "skipped_steps" not in one_step(made, 2)
+    assert not torch.equal(before, weights())
 
 
 def test_a_nan_batch_ends_the_run(load, monkeypatch):

@@ -8,6 +8,7 @@ import torch
 
 from otpilot.config.ot import OTConfig
 from otpilot.config.schema import load_config
+from otpilot.data.mixing import RowMap
 from otpilot.errors import ConfigError
 from otpilot.runs.paths import RunPaths
 from otpilot.runs.reader import read_metrics
@@ -57,14 +58,20 @@ def rows(shape=(6, 3, 8, 8)):
 
 
 def both(**settings):
-    return SourceViews(views={TOP: night(), WRIST: night(right=0.0)}, **settings)
+    return SourceViews(views={1: {TOP: night(), WRIST: night(right=0.0)}}, share=1.0, **settings)
+
+
+def places(viewed=IS_SOURCE, domain=None):
+    nothing = np.empty(0, dtype=np.int64)
+    numbers = IS_SOURCE.astype(np.int64) if domain is None else np.asarray(domain)
+    return RowMap(cloning=6, pair_src=nothing, pair_tgt=nothing, domain=numbers, viewed=np.asarray(viewed))
 
 
 @pytest.mark.parametrize("shape", [(6, 3, 8, 8), (6, 2, 3, 8, 8)])
 def test_source_rows_are_seen_by_the_target_and_nothing_else_changes(shape):
     given = rows(shape)
     kept = given[TOP].clone()
-    found = both(share=1.0)(given, IS_SOURCE)
+    found = both()(given, places())
     assert torch.equal(given[TOP], kept)
     for camera, column in ((TOP, 4), (WRIST, 2)):
         assert torch.equal(found[camera][~SOURCE], given[camera][~SOURCE])
@@ -77,42 +84,67 @@ def test_source_rows_are_seen_by_the_target_and_nothing_else_changes(shape):
 
 def test_jitter_moves_the_camera_of_every_row_by_itself_but_not_of_its_steps():
     torch.manual_seed(0)
-    found = both(share=1.0, jitter=0.3)(rows((6, 2, 3, 8, 8)), IS_SOURCE)[TOP][SOURCE]
+    found = both(jitter=0.3)(rows((6, 2, 3, 8, 8)), places())[TOP][SOURCE]
     assert torch.equal(found[:, 0], found[:, 1])
     assert len({tuple(row.flatten().tolist()) for row in found}) == len(found)
 
 
-def test_the_share_of_changed_rows():
-    torch.manual_seed(2)
-    views, changed = both(share=0.25), 0
-    for _ in range(200):
-        given = rows((6, 3, 4, 4))
-        found = views(given, IS_SOURCE)
-        top, wrist = ((found[camera] != given[camera]).flatten(1).any(1) for camera in (TOP, WRIST))
-        assert torch.equal(top, wrist)  # all cameras of a row, or none
-        changed += int(top.sum())
-    assert 0.2 < changed / 800 < 0.3
+def test_only_the_marked_rows_are_changed_with_all_their_cameras():
+    marked = IS_SOURCE & np.array([True, True, False, True, True, False])
+    given = rows()
+    found = both()(given, places(marked))
+    for camera in (TOP, WRIST):
+        changed = (found[camera] != given[camera]).flatten(1).any(1)
+        assert changed.tolist() == (marked & IS_SOURCE).tolist()
+
+
+def test_each_source_has_its_own_view():
+    views = SourceViews(views={1: {TOP: night()}, 3: {TOP: night(right=0.0)}}, share=1.0)
+    given = rows()
+    found = views(given, places(np.ones(6, bool), domain=[1, 0, 2, 0, 3, 1]))[TOP]
+    assert torch.equal(found[[1, 2, 3]], given[TOP][[1, 2, 3]]), "the target's, and those of a source without a view"
+    assert not torch.equal(found[0], found[4])
+    assert torch.equal(found[0], found[5])
+
+
+def test_augmentation_comes_behind_the_view_and_is_one_for_all_steps_of_a_row():
+    """Before the view it would make other colours of the palette's."""
+    factors = iter(range(1, 100))
+    views = both(transforms=lambda row: row * (1.0 - 0.01 * next(factors)))
+    plain, found = both()(rows((6, 2, 3, 8, 8)), places()), views(rows((6, 2, 3, 8, 8)), places())
+    assert torch.equal(found[TOP][~SOURCE], plain[TOP][~SOURCE]), "augmented when they were read"
+    ratio = found[TOP][SOURCE] / plain[TOP][SOURCE]
+    torch.testing.assert_close(ratio, ratio[:, :1, :1, :1, :1].expand_as(ratio))
+    assert len(set(ratio[:, 0, 0, 0, 0].tolist())) == 4
+
+
+def test_what_looks_like_the_target_is_normalised_like_the_target():
+    inputs = InputPipeline(torch.device("cpu"), lambda batch: batch, lambda batch: {**batch, TOP: batch[TOP] - 9.0})
+    inputs.views = both()
+    marked = IS_SOURCE & np.array([True, True, False, True, True, True])
+    found = inputs.for_training(rows(), places(marked))[TOP]
+    assert (found.flatten(1).min(1).values < 0).tolist() == (IS_SOURCE & ~marked).tolist()
 
 
 def test_a_batch_of_the_target_alone_stays():
     given = rows()
-    found = both(share=1.0)(given, np.zeros(6, bool))
+    found = both()(given, places(domain=np.zeros(6, int), viewed=np.zeros(6, bool)))
     assert all(found[key] is given[key] for key in given)
 
 
 def test_evaluation_sees_the_pictures_as_they_are():
     inputs = InputPipeline(torch.device("cpu"), lambda batch: batch)
-    inputs.views = both(share=1.0)
+    inputs.views = both()
     given = rows()
     assert torch.equal(inputs(given, IS_SOURCE)[TOP], given[TOP])
-    assert not torch.equal(inputs.for_training(given, IS_SOURCE)[TOP], given[TOP])
+    assert not torch.equal(inputs.for_training(given, places())[TOP], given[TOP])
 
 
 def test_pictures_of_bytes_are_scaled_once():
     inputs = InputPipeline(torch.device("cpu"), lambda batch: batch)
-    inputs.views = both(share=1.0)
+    inputs.views = both()
     given = {key: (255 * rows()[key]).to(torch.uint8) for key in (TOP, WRIST)}
-    found = inputs.for_training(given, IS_SOURCE)[TOP]
+    found = inputs.for_training(given, places())[TOP]
     torch.testing.assert_close(found[~SOURCE], given[TOP][~SOURCE].float() / 255)
 
 

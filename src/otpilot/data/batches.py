@@ -17,6 +17,8 @@ from otpilot.pairing.sampler import PairSampler
 
 Rows = NDArray[np.int64]
 TARGET_STREAM = 0  # sources are streams 1, 2, ...
+VIEW_DRAWS = 1_000_003
+"""Tells the draws of rows for the target's view from all others of a seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,7 @@ class BatchStream(Dataset[Batch]):
         config: The validated config.
         domains: The opened datasets.
         samplers: The pair sampler of each source that has one, by the source's name.
-        viewed: Whether source rows are shown in the target's view, for ot.bc_src_weight = auto.
+        viewed: The part of their rows that is for the target's view, by the names of the sources that have one.
         rank: Number of this process.
         world_size: Number of processes.
     """
@@ -69,13 +71,14 @@ class BatchStream(Dataset[Batch]):
         domains: Domains,
         samplers: Mapping[str, PairSampler],
         *,
-        viewed: bool = False,
+        viewed: Mapping[str, float] | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         ot = config.ot
         self._domains = domains
         self._samplers = samplers
+        self._viewed = viewed or {}
         self.batches_per_step = config.grad_accum_steps
         self._rank, self._world_size = rank, world_size
         self._chunks = world_size * self.batches_per_step
@@ -91,7 +94,7 @@ class BatchStream(Dataset[Batch]):
         self._share = 0.0
         if domains.sources:
             self._share = source_share(
-                ot.source_weight(viewed=viewed),
+                ot.source_weight(viewed=bool(viewed)),
                 source_frames=sum(len(places) for places in frames[1:]),
                 target_frames=len(frames[TARGET_STREAM]),
                 by_size=ot.normalize_bc_weights_by_ds_size,
@@ -107,10 +110,11 @@ class BatchStream(Dataset[Batch]):
         rows = _chunk_of(self._step(step), chunk, self._chunks)
         parts = rows.cloning + rows.extra
         cloning = sum(len(part.frames) for part in rows.cloning)
-        read = self._read((chunk, step), [part for part in parts if len(part.frames)])
+        viewed = self._draw_viewed((chunk, step), parts)
+        read = self._read((chunk, step), parts, viewed)
         if rows.extra and "action_is_pad" in read:
             read["action_is_pad"][cloning:] = True  # pair rows are encoded, but not cloned
-        return Batch(rows=read, map=self._map(rows, cloning))
+        return Batch(rows=read, map=self._map(rows, cloning, np.concatenate(viewed)))
 
     def _step(self, step: int) -> _Step:
         """Return the rows of a step; shared pairs are the first rows of both sides."""
@@ -118,18 +122,36 @@ class BatchStream(Dataset[Batch]):
         behind = rows_before(step + 1, batch_size=self._step_size, share=self._share)
         target = self._target.rows(step * self._step_size - before, self._step_size - (behind - before))
         parts = [_Part(domain=self._domains.target, frames=target)]
+        counts = (self._rotation.before(behind) - self._rotation.before(before)).tolist() if self._sources else []
+        shares = self._deal(step * self._step_size - before, len(target), counts)
         paired = 0
         for number, source in enumerate(self._domains.sources):
-            first = int(self._rotation.before(before)[number])
-            frames = self._sources[number].rows(first, int(self._rotation.before(behind)[number]) - first)
-            sampler = self._samplers.get(source.name) if not self._extra_pairs else None
-            partners = min(len(frames), len(target) - paired) if sampler is not None else 0
+            frames = self._sources[number].rows(int(self._rotation.before(before)[number]), counts[number])
+            sampler, partners = self._samplers.get(source.name), shares[number]
             if sampler is not None and partners:
                 drawn = sampler.draw(step, target_rows=target[paired : paired + partners])
                 frames = np.concatenate([drawn.source_rows, frames[partners:]])
             parts.append(_Part(domain=source, frames=frames, partners=partners))
             paired += partners
         return _Step(cloning=parts, extra=self._pair_parts(step) if self._extra_pairs else [])
+
+    def _deal(self, before: int, count: int, frames: list[int]) -> list[int]:
+        """Return how many of `count` target rows are paired with each source: by weight, as far as its rows reach.
+
+        `before` target rows were dealt in earlier steps; `frames` are the rows of each source in this one. What one
+        source cannot take, the others do.
+        """
+        shares = [0] * len(frames)
+        if self._extra_pairs or not self._samplers:
+            return shares
+        assert self._pair_rotation is not None
+        paired = [n for n, source in enumerate(self._domains.sources) if source.name in self._samplers]
+        wanted = self._pair_rotation.before(before + count) - self._pair_rotation.before(before)
+        for number, want in zip(paired, wanted.tolist(), strict=True):
+            shares[number] = min(frames[number], want)
+        for number in paired:
+            shares[number] += min(frames[number] - shares[number], count - sum(shares))
+        return shares
 
     def _pair_parts(self, step: int) -> list[_Part]:
         """Return extra pairs: the target rows of all, then the source rows of each source, in the same order."""
@@ -145,27 +167,35 @@ class BatchStream(Dataset[Batch]):
             sources.append(_Part(domain=source, frames=drawn.source_rows, partners=count))
         return [_Part(domain=self._domains.target, frames=np.concatenate(targets)), *sources]
 
-    def _map(self, rows: _Step, cloning: int) -> RowMap:
+    def _map(self, rows: _Step, cloning: int, viewed: NDArray[np.bool_]) -> RowMap:
         """Return where the matched rows are: target rows are matched from the front of their (last) block."""
         parts = rows.cloning + rows.extra
         starts = np.cumsum([0, *(len(part.frames) for part in parts)])[:-1]
         matched = [start + np.arange(part.partners) for start, part in zip(starts, parts, strict=True) if part.partners]
         pair_src = np.concatenate(matched) if matched else np.empty(0, dtype=np.int64)
         first = cloning if rows.extra else 0
-        is_source = [np.full(len(part.frames), part.domain is not self._domains.target) for part in parts]
+        numbers = {domain.name: n for n, domain in enumerate((self._domains.target, *self._domains.sources))}
+        domain = [np.full(len(part.frames), numbers[part.domain.name]) for part in parts]
         return RowMap(
             cloning=cloning,
             pair_src=pair_src,
             pair_tgt=first + np.arange(len(pair_src)),
-            is_source=np.concatenate(is_source),
+            domain=np.concatenate(domain),
+            viewed=viewed,
         )
 
-    def _read(self, place: tuple[int, int], parts: list[_Part]) -> dict[str, Any]:
+    def _draw_viewed(self, place: tuple[int, int], parts: list[_Part]) -> list[NDArray[np.bool_]]:
+        """Return which rows of each part are for the target's view."""
+        numbers = np.random.default_rng([self._seed, VIEW_DRAWS, *place])
+        return [numbers.random(len(part.frames)) < self._viewed.get(part.domain.name, 0.0) for part in parts]
+
+    def _read(self, place: tuple[int, int], parts: list[_Part], viewed: list[NDArray[np.bool_]]) -> dict[str, Any]:
+        read = [(part, mask) for part, mask in zip(parts, viewed, strict=True) if len(part.frames)]
         if not self._augments:
-            return _stack([part.domain.reader.rows(part.frames) for part in parts])
+            return _stack([part.domain.reader.rows(part.frames) for part, _ in read])
         with torch.random.fork_rng(devices=[]):  # augmentation draws belong to the batch, not to the process
             torch.manual_seed(np.random.SeedSequence([self._seed, *place]).generate_state(1)[0])
-            return _stack([part.domain.reader.rows(part.frames) for part in parts])
+            return _stack([part.domain.reader.rows(part.frames, augment=~mask) for part, mask in read])
 
 
 def make_loader(config: TrainConfig, stream: BatchStream, *, start: int) -> DataLoader[Batch]:

@@ -3,7 +3,7 @@
 LeRobot's own item access decodes every image of an action chunk (its issue 4392); rows here hold the same values.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ class FrameReader:
         observation_deltas: Frame offsets of each observation, e.g. [-1, 0]; None for the current frame, no time axis.
         action_deltas: Frame offsets of the action chunk; None for the current action, no time axis.
         cache_bytes: Images are kept in memory, as uint8, if all of them fit in this many bytes.
-        image_transforms: Applied to each float image (C, H, W) after decoding; None for none.
+        image_transforms: Applied to the float images of each row, ([time,] C, H, W), after decoding; None for none.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class FrameReader:
         observation_deltas: Sequence[int] | None,
         action_deltas: Sequence[int] | None,
         cache_bytes: int = 4 * 2**30,
-        image_transforms: Any | None = None,
+        image_transforms: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.dataset = dataset
         self.meta = dataset.meta
@@ -58,15 +58,21 @@ class FrameReader:
         """Return the number of frames in the dataset."""
         return len(self._episode_of)
 
+    @property
+    def transforms(self) -> Callable[[Tensor], Tensor] | None:
+        """What is done to the images of a row that is augmented, ([time,] C, H, W); None for nothing."""
+        return self._transforms
+
     def column(self, key: str) -> Tensor:
         """Return a whole vector column, (frames, dims)."""
         return self._columns[key]
 
-    def rows(self, indices: NDArray[np.int64], *, augment: bool = True) -> dict[str, Any]:
+    def rows(self, indices: NDArray[np.int64], *, augment: bool | NDArray[np.bool_] = True) -> dict[str, Any]:
         """Return the rows at absolute frame indices, collated as LeRobot's DataLoader does.
 
         Images are uint8 (n, [time,] C, H, W) unless image transforms are set, then float32 in [0, 1]. `augment` lets
-        the image transforms act; held-out rows are read without.
+        the image transforms act, on some rows (n,) or on all; held-out rows are read without, as uint8. As in LeRobot,
+        the observations of one row are transformed alike.
         """
         indices = np.asarray(indices, dtype=np.int64)
         batch: dict[str, Any] = {}
@@ -100,15 +106,19 @@ class FrameReader:
         wanted = indices[:, None] + np.asarray(deltas, dtype=np.int64)[None, :]
         return torch.from_numpy(np.clip(wanted, first, last)), torch.from_numpy((wanted < first) | (wanted > last))
 
-    def _images(self, places: Tensor, *, augment: bool) -> dict[str, Tensor]:
+    def _images(self, places: Tensor, *, augment: bool | NDArray[np.bool_]) -> dict[str, Tensor]:
         """Return each camera's images at frame indices, (*places, C, H, W)."""
-        images = self._raw_images(places.reshape(-1)) if self._cameras else {}
-        if self._transforms is not None and augment:
-            images = {
-                camera: torch.stack([self._transforms(frame.float() / 255.0) for frame in frames])
-                for camera, frames in images.items()
-            }
-        return {camera: frames.reshape(*places.shape, *frames.shape[1:]) for camera, frames in images.items()}
+        flat = self._raw_images(places.reshape(-1)) if self._cameras else {}
+        images = {camera: frames.reshape(*places.shape, *frames.shape[1:]) for camera, frames in flat.items()}
+        if self._transforms is None or augment is False:
+            return images
+        chosen = np.broadcast_to(augment, len(places)).tolist()
+        return {
+            camera: torch.stack(
+                [self._transforms(row) if act else row for row, act in zip(frames.float() / 255.0, chosen, strict=True)]
+            )
+            for camera, frames in images.items()
+        }
 
     def _raw_images(self, places: Tensor) -> dict[str, Tensor]:
         """Return each camera's uint8 images at flat frame indices; a frame is decoded once, for all cameras."""

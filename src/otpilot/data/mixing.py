@@ -14,13 +14,20 @@ class RowMap:
     """What each row of a stacked batch is for.
 
     The first `cloning` rows serve behaviour cloning; `pair_src[i]` and `pair_tgt[i]` are the places of matched rows;
-    `is_source` (rows,) tells the domains apart.
+    `domain` (rows,) is 0 for the target and n for the n-th source; `viewed` (rows,) says which rows the target's view
+    is for: their pictures were read without augmentation, which comes behind it.
     """
 
     cloning: int
     pair_src: NDArray[np.int64]
     pair_tgt: NDArray[np.int64]
-    is_source: NDArray[np.bool_]
+    domain: NDArray[np.int64]
+    viewed: NDArray[np.bool_]
+
+    @property
+    def is_source(self) -> NDArray[np.bool_]:
+        """Which rows come from a source, (rows,)."""
+        return self.domain > 0
 
 
 class EpochOrder:

@@ -72,11 +72,15 @@ def save_evaluation_films(paths: RunPaths, results: Sequence[CellResult]) -> Non
 
 
 def draw_views(folder: Path, views: SourceViews) -> dict[str, Path]:
-    """Draw view_<camera>.png: source pictures, the same in the target's view, and the target's that they pair with."""
+    """Draw view_<camera>.png: source pictures, the same in the target's view, and the target's that they pair with.
+
+    Those of a further source are called view_<source>_<camera>.png.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {}
-    for camera, sample in views.samples.items():
-        name = camera.rpartition(".")[2]
+    found = [(n, camera, sample) for n, samples in views.samples.items() for camera, sample in samples.items()]
+    for number, camera, sample in found:
+        name = camera.rpartition(".")[2] if number == 1 else f"{views.names[number]}_{camera.rpartition('.')[2]}"
         rows = (("source", sample.source), ("in the target's view", sample.seen), ("target, paired", sample.target))
         path = folder / f"view_{name}.png"
         path.write_bytes(frames_grid([(label, _pictures(pictures)) for label, pictures in rows]))

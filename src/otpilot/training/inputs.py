@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from otpilot.data.mixing import RowMap
 from otpilot.training.parts import Processor
 from otpilot.training.views import SourceViews
 
@@ -30,12 +31,23 @@ class InputPipeline:
         self.source = source
         self.views: SourceViews | None = None
 
-    def for_training(self, rows: Mapping[str, Any], is_source: NDArray[np.bool_]) -> dict[str, Any]:
-        """Return the rows of a training batch: as by a call, some source rows in the target's view."""
+    def for_training(self, rows: Mapping[str, Any], rows_of: RowMap) -> dict[str, Any]:
+        """Return the rows of a training batch: as by a call, some source rows in the target's view.
+
+        Their pictures then are the target's, so its statistics normalise them.
+        """
         if self.views is None:
-            return self(rows, is_source)
-        moved = {key: self._move(value) for key, value in rows.items()}
-        return self(self.views(moved, is_source), is_source)
+            return self(rows, rows_of.is_source)
+        seen = self.views({key: self._move(value) for key, value in rows.items()}, rows_of)
+        found = self(seen, rows_of.is_source)
+        if self.source is None:
+            return found
+        for number, cameras in self.views.views.items():
+            places = np.flatnonzero(rows_of.viewed & (rows_of.domain == number))
+            if len(places):
+                theirs, there = dict(self.target(_pick(seen, places))), torch.as_tensor(places, device=self.device)
+                found |= {camera: found[camera].index_copy(0, there, theirs[camera]) for camera in cameras}
+        return found
 
     def __call__(self, rows: Mapping[str, Any], is_source: NDArray[np.bool_] | None = None) -> dict[str, Any]:
         """Return the rows normalised, on the device; rows keep their order.

@@ -88,7 +88,7 @@ class Measurement:
         device = torch.device(config.policy.device)
         inputs = InputPipeline(device, parts.preprocessor, source_preprocessor)
         inputs.views = make_source_views(config, domains, device, progress)
-        stream = BatchStream(config, domains, samplers, viewed=inputs.views is not None)
+        stream = BatchStream(config, domains, samplers, viewed=inputs.views.shares if inputs.views else None)
         loss = CoTrainingLoss(parts.policy, _unscheduled(config), horizon=config.horizon)
         loss.check_labels(stream[0].rows)
         self.weight = _weight(config)
@@ -107,7 +107,7 @@ class Measurement:
             batch = stream[number]
             if len(batch.map.pair_src) == 0:
                 continue
-            step = loss(inputs.for_training(batch.rows, batch.map.is_source), batch.map, step=number)
+            step = loss(inputs.for_training(batch.rows, batch.map), batch.map, step=number)
             self._collect(loss, step.total, living, number)
         if not self.norms:
             raise ConfigError(

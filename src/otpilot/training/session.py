@@ -78,7 +78,7 @@ def assemble(config: TrainConfig, accelerator: Accelerator, progress: Progress) 
     loss.noise = RowNoise.of(config)
     inputs = InputPipeline(accelerator.device, parts.preprocessor, source_preprocessor)
     inputs.views = make_source_views(config, domains, accelerator.device, progress.note)
-    samplers, viewed = make_samplers(config, domains), inputs.views is not None
+    samplers, viewed = make_samplers(config, domains), inputs.views.shares if inputs.views is not None else None
     stream = BatchStream(config, domains, samplers, viewed=viewed, rank=rank, world_size=processes)
     loss.discrete = make_discrete(parts.policy, config.discrete_actions, domains, inputs)
     loss.check_labels(stream[0].rows)  # and every kind of row can be read

@@ -77,7 +77,7 @@ class Trainer:
         loader = make_loader(self.config, self.stream, start=self.done)
         for batches in itertools.batched(loader, self.stream.batches_per_step):
             step = self.done + 1
-            rows = [(self.inputs.for_training(batch.rows, batch.map.is_source), batch.map) for batch in batches]
+            rows = [(self.inputs.for_training(batch.rows, batch.map), batch.map) for batch in batches]
             loaded = time.perf_counter()
             with self.interrupts.deferred():
                 values = self.update(rows, step)
@@ -117,9 +117,9 @@ class Trainer:
             return {"skipped_steps": 1.0, "lr": lr}
         limit = self.config.optimizer.grad_clip_norm or float("inf")
         norm = self.accelerator.clip_grad_norm_(self.parts.policy.parameters(), limit)  # unscales fp16 gradients first
-        scaled = self.accelerator.scaler is not None  # a scaler skips overflowing steps by itself, as it is meant to
+        scaler = self.accelerator.scaler
         go = True
-        if not scaled or bool(torch.isfinite(norm)):
+        if not self.overflows(result, norm):
             # on several processes the norm is the same everywhere, the loss is not: all must judge alike
             loss = result.total.item() if self.spread is None else float(norm)
             verdict = self.guard.check(loss=loss, norm=float(norm), step=step)
@@ -129,6 +129,8 @@ class Trainer:
             optimizer.step()
             if self.weights.average is not None:
                 self.weights.average.update(self.parts.policy)
+        elif scaler is not None:
+            scaler.update()  # the gradients were unscaled already, which it does once for each step only
         optimizer.zero_grad()
         if scheduler is not None:
             scheduler.step()
@@ -136,6 +138,15 @@ class Trainer:
             self.check_health(result, step)
         values = {**result.values, "loss": result.total.detach(), "grad_norm": norm.detach(), "lr": lr}
         return values if go else {**values, "skipped_steps": 1.0}
+
+    def overflows(self, result: StepLoss, norm: torch.Tensor) -> bool:
+        """Whether gradients are not finite because fp16 was scaled too far, which the scaler mends by itself.
+
+        Then the loss is finite all the same; one that is not is the guard's matter.
+        """
+        if self.accelerator.scaler is None or bool(torch.isfinite(norm)):
+            return False
+        return not self.processes.any(not bool(torch.isfinite(result.total)))
 
     def backward(self, batches: list[tuple[dict[str, Any], RowMap]], step: int) -> StepLoss:
         """Compute the loss of a step and send it back."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from otpilot.config.schema import TrainConfig
 from otpilot.data.domains import Domain, Domains
+from otpilot.data.mixing import RowMap
 from otpilot.data.pairs import make_samplers
 from otpilot.errors import ConfigError
 from otpilot.transport.views import JITTER, View, fit_view
@@ -24,6 +25,8 @@ SHOWN = 8
 """Pairs that are kept to look at."""
 NEARER = 0.8
 """A view is worth it by itself if paired pixels differ by at most this part of what they differ by without it."""
+IMAGES = "observation.image"
+"""How the names of all cameras begin."""
 CHUNK = 24
 """Rows that are read at a time."""
 AUTO_SHARE = 0.5
@@ -46,31 +49,55 @@ class ViewSample:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceViews:
-    """Shows some source rows of a batch in the target's view; labels and states stay.
+    """Shows source rows of a batch in the target's view; labels and states stay.
 
-    Each source row is changed with probability `share`, with all its cameras; the pose is moved at random by up to
-    `jitter` radians (and so on), so that an error of the fit is nothing to rely on. Draws come from torch's own
-    generator on the rows' device, whose state checkpoints carry.
+    The pose is moved at random by up to `jitter` radians (and so on) for each row, so that an error of the fit is
+    nothing to rely on; then the row is augmented as all others are. Draws come from torch's own generators, whose state
+    checkpoints carry.
+
+    Attributes:
+        views: The view of each camera, by the number of the source; a source without one stays as it is.
+        share: The part of a source's rows that is meant for its views.
+        jitter: How far the pose moves.
+        samples: What the fit came to, by number and camera as well.
+        names: The sources' names, by number.
+        transforms: What augments the pictures of a row, ([steps,] channels, height, width); None for nothing.
     """
 
-    views: Mapping[str, View]
+    views: Mapping[int, Mapping[str, View]]
     share: float
     jitter: float = 0.0
-    samples: Mapping[str, ViewSample] = field(default_factory=dict)
+    samples: Mapping[int, Mapping[str, ViewSample]] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)
+    transforms: Callable[[Tensor], Tensor] | None = None
 
-    def __call__(self, rows: Mapping[str, Any], is_source: NDArray[np.bool_]) -> dict[str, Any]:
-        """Return the rows, images float (rows, [steps,] channels, height, width) in [0, 1], some in the other view."""
+    @property
+    def shares(self) -> dict[str, float]:
+        """The part of its rows that is meant for its views, by the name of each source that has one."""
+        return {self.names[number]: self.share for number in self.views}
+
+    def __call__(self, rows: Mapping[str, Any], rows_of: RowMap) -> dict[str, Any]:
+        """Return the rows, images float (rows, [steps,] channels, height, width) in [0, 1], some in the other view.
+
+        Only the rows that `rows_of` marks as viewed are changed, with all their cameras.
+        """
         found = dict(rows)
-        ours = torch.as_tensor(np.flatnonzero(is_source), device=next(iter(self.views.values())).pose.device)
-        ours = ours[torch.rand(len(ours), device=ours.device) < self.share]
-        if not len(ours):
-            return found
-        noise = torch.rand(len(ours), len(JITTER), device=ours.device) * 2.0 - 1.0
-        moves = self.jitter * noise * torch.tensor(JITTER, device=ours.device)
-        for camera, view in self.views.items():
-            changed = found[camera].clone()
-            changed[ours] = _seen(changed[ours], view, moves)
-            found[camera] = changed
+        for number, views in self.views.items():
+            places = np.flatnonzero(rows_of.viewed & (rows_of.domain == number))
+            if not len(places):
+                continue
+            device = next(iter(views.values())).pose.device
+            ours = torch.as_tensor(places, device=device)
+            noise = torch.rand(len(ours), len(JITTER), device=device) * 2.0 - 1.0
+            moves = self.jitter * noise * torch.tensor(JITTER, device=device)
+            cameras = [key for key in rows if key.startswith(IMAGES) and not key.endswith("_is_pad")]
+            for camera in cameras if self.transforms is not None else views:
+                pictures = found[camera][ours]
+                if camera in views:
+                    pictures = _seen(pictures, views[camera], moves)
+                if self.transforms is not None:
+                    pictures = torch.stack([self.transforms(row) for row in pictures])
+                found[camera] = found[camera].index_copy(0, ours, pictures)
         return found
 
 
@@ -79,8 +106,8 @@ def make_source_views(
 ) -> SourceViews | None:
     """Return the views that a config asks for, fitted on pairs that the run's own sampler draws; None for none.
 
-    With `view_share` auto there are none where there is nothing to fit them on, or where pictures do not come nearer by
-    it (NEARER). Only the first source is paired, and further ones are seen through its view. `tell` hears what is done.
+    Each source that is paired has its own. With `view_share` auto there are none where there is nothing to fit them on,
+    or where pictures do not come nearer by it (NEARER). `tell` hears what is done.
 
     Raises:
         ConfigError: If a number is asked for, and there are no pairs or no pictures.
@@ -91,10 +118,8 @@ def make_source_views(
         return None
     exact = copy.copy(config)
     exact.ot = replace(ot, window_size=0, no_window=False)
-    source, target = domains.source, domains.target
-    sampler = make_samplers(exact, domains).get(source.name) if source is not None else None
-    cameras = list(target.reader.meta.camera_keys)
-    if source is None or sampler is None or not cameras:
+    samplers, cameras = make_samplers(exact, domains), list(domains.target.reader.meta.camera_keys)
+    if not samplers or not cameras:
         if ot.view_share == "auto":
             return None
         raise ConfigError(
@@ -102,22 +127,40 @@ def make_source_views(
             f"{'ot.pair_info_path, or ' if cameras else ''}ot.view_share = 0."
         )
     tell("Fitting the target's view of the source's pictures ...")
-    drawn = sampler.draw(0, PAIRS)
-    ours, theirs = _pictures(source, drawn.source_rows, cameras), _pictures(target, drawn.target_rows, cameras)
-    views, samples = {}, {}
-    for camera in cameras:
-        view = fit_view(ours[camera], theirs[camera])
-        sample = _sample(view, ours[camera], theirs[camera])
-        name = camera.removeprefix("observation.images.")
-        tell(
-            f"Target's view of {name}: {view.describe()}; paired pictures differ by {sample.left:.3f} instead of "
-            f"{sample.apart:.3f}."
-        )
-        if ot.view_share == "auto" and sample.left > NEARER * sample.apart:
-            tell(f"Too little to be worth it: source pictures of {name} stay as they are (ot.view_share sets it).")
+    views: dict[int, dict[str, View]] = {}
+    samples: dict[int, dict[str, ViewSample]] = {}
+    for number, source in enumerate(domains.sources, 1):
+        if source.name not in samplers:
+            tell(f"{source.name} is not paired: its pictures stay as they are.")
             continue
-        views[camera], samples[camera] = view.to(device), sample
-    return SourceViews(views=views, share=asked, jitter=ot.view_jitter, samples=samples) if views else None
+        drawn = samplers[source.name].draw(0, PAIRS)
+        ours, theirs = (
+            _pictures(source, drawn.source_rows, cameras),
+            _pictures(domains.target, drawn.target_rows, cameras),
+        )
+        for camera in cameras:
+            view = fit_view(ours[camera], theirs[camera])
+            sample = _sample(view, ours[camera], theirs[camera])
+            name = camera.removeprefix(f"{IMAGES}s.") + (f" ({source.name})" if number > 1 else "")
+            tell(
+                f"Target's view of {name}: {view.describe()}; paired pictures differ by {sample.left:.3f} instead of "
+                f"{sample.apart:.3f}."
+            )
+            if ot.view_share == "auto" and sample.left > NEARER * sample.apart:
+                tell(f"Too little to be worth it: source pictures of {name} stay as they are (ot.view_share sets it).")
+                continue
+            views.setdefault(number, {})[camera] = view.to(device)
+            samples.setdefault(number, {})[camera] = sample
+    if not views:
+        return None
+    return SourceViews(
+        views=views,
+        share=asked,
+        jitter=ot.view_jitter,
+        samples=samples,
+        names={number: source.name for number, source in enumerate(domains.sources, 1)},
+        transforms=domains.target.reader.transforms,
+    )
 
 
 def _asked(config: TrainConfig) -> float:
