@@ -56,14 +56,22 @@ def run(
 ) -> None:
     """Prepare the campaigns, run them one after the other, and keep what became of them."""
     folders = prepare(folder, proposers=proposers, trials=trials, steps=steps, seeds=seeds)
+    rules = {}
     for proposer, campaign in folders.items():
         command = [sys.executable, "-m", "otpilot", "loop", "start", str(campaign)]
         print(proposer, *command, flush=True)
         if not dry_run:
+            rules[proposer] = _rules_now()
             subprocess.run(command, check=True)
     if not dry_run:
         asked = {"steps": steps, "seeds": seeds, "budget": trials}
-        keep([summary(campaign, proposer) | asked for proposer, campaign in folders.items()])
+        keep([summary(campaign, p) | asked | {"rules_hash": rules[p]} for p, campaign in folders.items()])
+
+
+def _rules_now() -> str:
+    """Return the hash of the rules as they lie on the disk; hours pass between two campaigns."""
+    code = "from benchmarks.pilot_efficiency.results import RULES_HASH; print(RULES_HASH)"
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def prepare(
@@ -97,7 +105,6 @@ def summary(campaign: Path, proposer: str) -> dict[str, Any]:
         "proposer": proposer,
         "date": time.strftime("%Y-%m-%d"),
         "versions": results.versions(),
-        "rules_hash": results.RULES_HASH,
         "config_hash": None if baseline is None else baseline.config_hash,
         "trials": [
             {"name": t.name, "seed": t.seed, "kind": t.kind, "rule": t.rule, "state": t.state, "score": t.score}
