@@ -154,7 +154,7 @@ def told() -> Iterator[str]:
     yield ""
     if len({line["rules_hash"] for line in lines}) > 1:
         told = ", ".join(f"{line['rules_hash']} ({line['proposer']})" for line in lines)
-        yield f"They ran with different versions of the rules, {told}: see [log.md](log.md) for what changed in between."
+        yield f"They ran with different versions of the rules, {told}: [log.md](log.md) says what changed in between."
     yield (
         "A campaign each cannot tell proposers from luck: this shows that the loop runs with either, and whether what\n"
         "it found on real trials contradicts the surrogate."
