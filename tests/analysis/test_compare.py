@@ -64,6 +64,18 @@ def test_seed_report_002_prints_the_same_percentages(run, last, best, step, to_4
     assert one.best.step == step
 
 
+def test_what_is_evaluated_less_often_is_compared_at_common_steps():
+    """Of a falling curve the last five of 5,000 steps each lie much higher than the last five of 1,000."""
+    often, seldom, never = np.arange(1000, 20_001, 1000), np.arange(5000, 20_001, 5000), np.arange(4500, 20_001, 5000)
+    cards = [card([curve(EVAL, 0.2 + np.exp(-steps / 8000), steps=steps)]) for steps in (often, seldom, never)]
+    same = compare_pair(cards[0], cards[1], metric=EVAL)
+    assert same.score.percent == pytest.approx(0.0)
+    assert same.evaluations == 4
+    last = compare_pair(cards[0], cards[2], metric=EVAL)
+    assert last.evaluations == 1
+    assert last.score.percent == pytest.approx(0.0, abs=3.0)
+
+
 def test_runs_are_grouped_where_only_the_seed_differs():
     cards = [
         seeded([1, 2], 1),

@@ -5,9 +5,11 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from otpilot.errors import RunError
+from otpilot.runs.history import Curve, RunHistory
 from otpilot.runs.record import Outcome
 from otpilot.runs.sources.folder import Folder
 from otpilot.runs.sources.run_folder import read_run_folder
@@ -30,6 +32,27 @@ def make(folder, *, outcome=None, age_s=0.0, steps=(1, 2)):
 def read(text):
     source = parse_source(str(text))
     return {run.id: run for run in source.runs()}, source.problems
+
+
+def test_a_resumed_run_of_several_files_is_one_run(tmp_path, monkeypatch):
+    """Two files are no two repetitions, from which a noise could be known."""
+    parts = {"a": ([1, 2, 3], [1.0, 2.0, 3.0]), "b": ([3, 4], [9.0, 4.0])}
+    for name in parts:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run-x.wandb").write_bytes(b"")
+
+    def part(path):
+        steps, values = parts[path.parent.name]
+        curve = Curve(name="train/loss", steps=np.array(steps), values=np.array(values))
+        ends = {"a": "killed", "b": "finished"}
+        state = ends[path.parent.name]
+        return RunHistory(id="x", name="x", source="w", state=state, curves={"train/loss": curve}, notes=("a note",))
+
+    monkeypatch.setattr("otpilot.runs.sources.folder.read_wandb_file", part)
+    (run,) = Folder(root=tmp_path).runs()
+    assert run.state == "finished"
+    assert run.curves["train/loss"].ordered().values.tolist() == [1.0, 2.0, 9.0, 4.0]
+    assert run.notes == ("a note", "It was resumed: 2 files are read as one run.")
 
 
 @pytest.mark.parametrize("status", ["finished", "stopped_early", "diverged", "crashed", "killed"])

@@ -54,6 +54,17 @@ def test_without_the_config_the_first_steps_tell_the_spacing(tmp_path):
     assert steps(write(tmp_path, *(metrics(big(step)) for step in true))) == true
 
 
+def test_a_resumed_run_begins_in_thousands_and_may_go_back(tmp_path):
+    config = [HEAD + "{'batch_size': 8,", " 'log_freq': 200,", " 'policy': {'type': 'act'}}"]
+    true = list(range(20_200, 30_001, 200))
+    found = steps(write(tmp_path, *config, *(metrics(big(step)) for step in true)))
+    assert found == sorted(set(found))
+    assert found[8:] == true[8:]
+    again = [*range(200, 5001, 200), *range(3200, 8001, 200)]
+    found = steps(write(tmp_path, *config, *(metrics(big(step)) for step in again)))
+    assert (len(found), found[-1]) == (len(again), 8000)
+
+
 def test_steps_that_nothing_tells_stay_as_printed_and_are_noted(tmp_path):
     run = read_log(write(tmp_path, metrics("21K"), metrics("21K"), metrics("22K")))
     assert run.curves["train/loss"].steps.tolist() == [21000, 21000, 22000]
@@ -78,7 +89,7 @@ def test_evaluations_are_read(tmp_path):
         )
     )
     assert run.curves["eval/offline_eval/avg_loss"].values.tolist() == [0.1234]
-    assert run.curves["eval/pc_success"].ordered().values.tolist() == [40.0]
+    assert run.curves["eval/pc_success"].ordered().values.tolist() == [0.4]  # a rate from 0 to 1
     assert run.curves["eval/avg_sum_reward"].ordered().values.tolist() == [1.5]
     assert run.curves["train/loss"].steps.tolist() == [200]
 

@@ -115,6 +115,13 @@ def test_a_wide_table_of_several_runs(tmp_path):
     assert runs["b"].curves["train/loss"].values.tolist() == [0.7]
 
 
+def test_two_runs_of_one_display_name_stay_two(tmp_path):
+    text = '"Step","base - eval/avg_l1","ours - eval/avg_l1","ours - eval/avg_l1"\n1,0.3,0.2,0.9\n2,0.3,0.2,0.9\n'
+    runs, _ = read(csv(tmp_path, text))
+    found = {name: next(iter(run.curves.values())).values.tolist() for name, run in runs.items()}
+    assert found == {"base": [0.3, 0.3], "ours": [0.2, 0.2], "ours#2": [0.9, 0.9]}
+
+
 def test_a_name_with_the_separator_in_an_export_of_wandb(tmp_path):
     text = '"Step","act - w8 - train/loss","act - w8 - train/loss__MIN","act - w8 - train/loss__MAX"\n50,0.5,0.5,0.5\n'
     runs, _ = read(csv(tmp_path, text))

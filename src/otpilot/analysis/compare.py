@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from otpilot.analysis.scorecard import ScoreCard
 from otpilot.analysis.verdict import Scale, Verdict, common_scale, judge_floor, judge_pairs, noise_floor
@@ -175,19 +176,38 @@ def difference(
 
 
 def _score(mine: Curve, its: Curve, evaluations: int) -> tuple[Difference | None, int]:
-    """Return the scores at the last step that both reached, and how many evaluations they are a mean of."""
+    """Return the scores at the last step that both reached, and how many evaluations they are a mean of.
+
+    Evaluations of both at the same steps count; where there are none, as many of the last of each, if they lie equally
+    far apart, else the last one.
+    """
     if len(mine.steps) == 0 or len(its.steps) == 0:
         return None, 0
     step = int(min(mine.steps[-1], its.steps[-1]))
     ends = [int(np.searchsorted(curve.steps, step, side="right")) for curve in (mine, its)]
-    count = min(evaluations, *ends)
+    reached = [(curve.steps[:end], curve.values[:end]) for curve, end in zip((mine, its), ends, strict=True)]
+    shared, *rows = np.intersect1d(reached[0][0], reached[1][0], return_indices=True)
+    if len(shared):
+        count = min(evaluations, len(shared))
+        taken = [values[own[-count:]] for (_, values), own in zip(reached, rows, strict=True)]
+    else:
+        count = min(evaluations, *ends) if _equally_spaced(reached[0][0], reached[1][0]) else min(1, *ends)
+        taken = [values[len(values) - count :] for _, values in reached]
     if count == 0:
         return None, 0
     with np.errstate(all="ignore"):
-        values = [float(curve.values[end - count : end].mean()) for curve, end in zip((mine, its), ends, strict=True)]
+        values = [float(part.mean()) for part in taken]
     if not all(map(math.isfinite, values)):
         return None, count
     return difference(values[0], values[1], step, step), count
+
+
+def _equally_spaced(one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:
+    """Whether two runs were evaluated about equally often."""
+    if len(one) < 2 or len(other) < 2:
+        return len(one) == len(other)
+    ratio = float(np.median(np.diff(one)) / np.median(np.diff(other)))
+    return 0.8 <= ratio <= 1.25
 
 
 def _partners(card: ScoreCard, baselines: Sequence[ScoreCard], *, paired: bool) -> Sequence[ScoreCard]:

@@ -124,13 +124,18 @@ def _form(header: Sequence[str], path: Path) -> _Form:
         return _Form(step=step, time=time, run=run, metric=metric, value=value)
     taken = {step, time, run}
     columns: list[tuple[int, str | None, str]] = []
+    told: list[tuple[int, str, str]] = []
     for index, name in enumerate(header):
         if index in taken or lower[index] in IGNORED or lower[index] in STEPS:
             continue
         owner, separator, own = name.rpartition(SEPARATOR)
         if own.endswith(ENVELOPE) or own in STEPS:
             continue
-        columns.append((index, owner, own) if separator else (index, None, name.strip()))
+        # Two runs of one name, which W&B allows, are two runs.
+        again = sum((other, metric) == (owner, own) for _, other, metric in told) if separator else 0
+        told.append((index, owner, own))
+        named = f"{owner}#{again + 1}" if again else owner
+        columns.append((index, named, own) if separator else (index, None, name.strip()))
     return _Form(step=step, time=time, run=run, metric=None, value=None, columns=tuple(columns))
 
 

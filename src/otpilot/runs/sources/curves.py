@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from otpilot.runs.history import Curve
 from otpilot.runs.lines import INT64
 from otpilot.runs.metric_names import canonical
+
+PERCENT = "eval/pc_success"
 
 
 def canonical_curves(found: Iterable[tuple[str, Curve]]) -> tuple[dict[str, Curve], list[str]]:
@@ -27,17 +30,28 @@ def canonical_curves(found: Iterable[tuple[str, Curve]]) -> tuple[dict[str, Curv
             other = curves[name]
             keep_new = (len(curve.values), raw == name) > (len(other.values), spelled[name] == name)
             kept, dropped = (raw, spelled[name]) if keep_new else (spelled[name], raw)
-            if not _equal(curve, other):
+            if not _equal(curve, other, unit=100.0 if name.startswith(PERCENT) else 1.0):
                 notes.append(f"{kept} and {dropped} are one metric with different rows; {kept} is used.")
             if not keep_new:
                 continue
         spelled[name] = raw
-        curves[name] = Curve(name=name, steps=curve.steps, values=curve.values, times=curve.times)
+        curves[name] = Curve(name=name, steps=curve.steps, values=_as_rate(raw, name, curve.values), times=curve.times)
     return curves, notes
 
 
-def _equal(one: Curve, other: Curve) -> bool:
-    return np.array_equal(one.steps, other.steps) and np.array_equal(one.values, other.values, equal_nan=True)
+def _as_rate(raw: str, name: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return LeRobot's percentages of success as rates from 0 to 1, which every limit and report is meant for."""
+    if not name.startswith(PERCENT) or not (raw.startswith(PERCENT) or bool((values > 1.0).any())):
+        return values
+    return values / 100.0
+
+
+def _equal(one: Curve, other: Curve, *, unit: float = 1.0) -> bool:
+    """Whether a curve says what one that was read before says, whose values may have been divided by `unit`."""
+    same = np.array_equal(one.values, other.values, equal_nan=True)
+    return np.array_equal(one.steps, other.steps) and (
+        same or np.allclose(one.values, other.values * unit, equal_nan=True)
+    )
 
 
 @dataclass(kw_only=True, eq=False)

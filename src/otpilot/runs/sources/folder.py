@@ -1,12 +1,14 @@
 """A folder: the run folders and W&B's offline runs at or below it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from otpilot.errors import RunError
-from otpilot.runs.history import RunHistory
+from otpilot.runs.history import Curve, RunHistory
 from otpilot.runs.sources.run_folder import is_run_folder, read_run_folder
 from otpilot.runs.sources.wandb_offline import read_wandb_file
 
@@ -27,22 +29,24 @@ class Folder:
 
     def runs(self) -> Iterator[RunHistory]:
         """Yield each run, by path."""
-        found = False
-        given: set[str] = set()
+        parts: dict[str, list[Path]] = {}
         for path in self.paths():
-            found = True
-            try:
-                run = self._read(path)
-                if run.id in given:  # W&B writes a resumed run into a file of its own
-                    again = path.parent.relative_to(self.root).as_posix()
-                    run = replace(run, id=f"{run.id} ({again})", notes=(*run.notes, f"{run.id} has several files."))
-                given.add(run.id)
-                yield run
-            except (OSError, RunError) as error:
-                told = f"{path} could not be read: {error.strerror}." if isinstance(error, OSError) else str(error)
-                self.problems.append(told)
-        if not found:
+            # W&B writes a resumed run into a file of its own, of the same name.
+            parts.setdefault(path.name if path.suffix == WANDB_SUFFIX else path.as_posix(), []).append(path)
+        for paths in parts.values():
+            read = [run for path in paths if (run := self._tried(path)) is not None]
+            if read:
+                yield read[0] if len(read) == 1 else _joined(read)
+        if not parts:
             self.problems.append(f"{self.root} holds no run: no folder with a metrics.jsonl, and no .wandb file.")
+
+    def _tried(self, path: Path) -> RunHistory | None:
+        try:
+            return self._read(path)
+        except (OSError, RunError) as error:
+            told = f"{path} could not be read: {error.strerror}." if isinstance(error, OSError) else str(error)
+            self.problems.append(told)
+            return None
 
     def paths(self) -> Iterator[Path]:
         """Yield the run folders and `.wandb` files, by path; cheap, so that several processes can share them out."""
@@ -52,6 +56,34 @@ class Folder:
         if path.suffix == WANDB_SUFFIX and path.is_file():
             return read_wandb_file(path)
         return read_run_folder(path, id=path.name if path == self.root else path.relative_to(self.root).as_posix())
+
+
+def _joined(parts: Sequence[RunHistory]) -> RunHistory:
+    """Return one run that was resumed, from its files in the order in which they were written.
+
+    Rows of all files are kept; of rows with one step the last logged counts, as everywhere (`Curve.ordered`).
+    """
+    curves: dict[str, Curve] = {}
+    for part in parts:
+        for name, curve in part.curves.items():
+            curves[name] = curve if name not in curves else _behind(curves[name], curve)
+    notes = dict.fromkeys(note for part in parts for note in part.notes)
+    return replace(
+        parts[-1],
+        curves=curves,
+        events=tuple(event for part in parts for event in part.events),
+        notes=(*notes, f"It was resumed: {len(parts)} files are read as one run."),
+    )
+
+
+def _behind(first: Curve, then: Curve) -> Curve:
+    times = None if first.times is None or then.times is None else np.concatenate([first.times, then.times])
+    return Curve(
+        name=first.name,
+        steps=np.concatenate([first.steps, then.steps]),
+        values=np.concatenate([first.values, then.values]),
+        times=times,
+    )
 
 
 def _paths(folder: Path, problems: list[str]) -> Iterator[Path]:

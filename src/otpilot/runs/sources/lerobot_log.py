@@ -4,6 +4,7 @@ INFO 2025-12-24 10:11:12 ot_train.py:641 step:1K smpl:16K ep:40 epch:0.80 loss:0
 """
 
 import ast
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -157,10 +158,10 @@ def _step(printed: int, suffix: str, reading: _Reading, *, evaluated: bool) -> i
         if spacing is None and last is not None and about > last:
             reading.spacing = about - last
         step = about
-    elif spacing and last is not None and abs(last + spacing - about) <= slack:
-        step = last + spacing
-    elif spacing and abs(round(about / spacing) * spacing - about) <= slack and spacing > slack:
-        step = round(about / spacing) * spacing
+    elif spacing and (low := math.ceil((about - slack) / spacing) * spacing) <= about + slack:
+        # The next one, if that is printed so; else the first that is: a resumed run begins, or goes back.
+        following = None if last is None else last + spacing
+        step = following if following is not None and low <= following <= about + slack else low
     else:
         reading.rounded += 1
         step = about
