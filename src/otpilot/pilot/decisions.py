@@ -40,6 +40,7 @@ PROMISE = 1.0
 PRICE = 2.0
 """A cure that costs so many standard errors of the score is none."""
 DIVERGED = "diverged"
+"""The end of a trial, and the problem of one that ended so."""
 BREAKING = (DIVERGED, "invalid")
 """Ends that tell about the config; crashed and killed tell about the machine."""
 
@@ -246,7 +247,7 @@ def _against(cured: Sequence[str], fresh: Review) -> str:
         return f"it cannot be judged: {fresh.reason}"
     if fresh.verdict.word == "worse":
         return f"it is worse: {told}"
-    if cured and fresh.costly and fresh.verdict.word != "better":
+    if cured and fresh.costly:
         return f"it cures {', '.join(cured)}, but at a price: {told}, a loss of more than {PRICE:g} standard errors"
     return ""
 

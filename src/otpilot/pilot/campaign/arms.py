@@ -8,7 +8,7 @@ from typing import Any
 from otpilot.analysis.findings import Finding
 from otpilot.errors import OtpilotError
 from otpilot.pilot.campaign.scoring import Assessment, assess, called, read_assessment
-from otpilot.pilot.decisions import Arm, common_problems, tag_counts
+from otpilot.pilot.decisions import DIVERGED, Arm, common_problems, tag_counts
 from otpilot.pilot.ledger import Trial
 from otpilot.pilot.parents import Parent
 from otpilot.pilot.proposal import Failure
@@ -16,8 +16,6 @@ from otpilot.pilot.rules import RuleContext
 from otpilot.runs.metric_names import Direction
 
 ENDED_WELL = ("finished", "stopped_early")
-DIVERGED = frozenset({"diverged"})
-"""What is wrong with a trial that diverged: it has no score, and so was not assessed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +45,8 @@ def arm_of(name: str, trials: Sequence[Trial], metric: str) -> Arm:
             failed[trial.seed] = trial.state if trial.state not in ENDED_WELL else "no score"
         if found is not None:
             tags.append(found.problems)
-        elif trial.state == "diverged":
-            tags.append(DIVERGED)
+        elif trial.state == DIVERGED:  # it has no score, and so was not assessed
+            tags.append(frozenset({DIVERGED}))
     return Arm(
         name=name,
         scores=scores,
