@@ -108,6 +108,7 @@ def _work(campaign: Path, *, dry_run: bool, resume: bool, steer_only: bool) -> N
     from otpilot.pilot.campaign.folder import is_asked_to_stop, steering
     from otpilot.pilot.campaign.hand import note_software
     from otpilot.pilot.campaign.opening import check_same, open_folder
+    from otpilot.pilot.campaign.outage import try_again
     from otpilot.pilot.campaign.pilot import Pilot
 
     opened = open_folder(campaign)
@@ -124,6 +125,8 @@ def _work(campaign: Path, *, dry_run: bool, resume: bool, steer_only: bool) -> N
         for note in opened.notes:
             tell(f"Note: {note}")
         note_software(ledger)
+        if resume and (again := try_again(ledger)):
+            tell(f"{len(again)} trials that were lost before the campaign ended are tried again.")
         executor, where = _executor(opened, steer_only=steer_only)
         tell(f"Campaign {opened.name}: {where}; stop it with Ctrl-C or `otpilot loop stop {paths.root}`.")
         with executor, signals() as asked:

@@ -6,6 +6,7 @@ from otpilot.pilot import decisions
 from otpilot.pilot.campaign.answers import FINAL_ERA, Basis
 from otpilot.pilot.campaign.arms import ENDED_WELL, Identity, Known
 from otpilot.pilot.campaign.desk import Desk, review_evidence
+from otpilot.pilot.campaign.outage import settle_crashes
 from otpilot.pilot.decisions import Review
 from otpilot.pilot.ledger import Round
 
@@ -43,9 +44,8 @@ class Contests:
             for seed in fresh
             for identity in both
         ]
-        self.desk.complete(
-            new, f"round {round.number}: {candidate.variant} and {incumbent.name} on {len(fresh)} fresh seeds"
-        )
+        what = f"round {round.number}: {candidate.variant} and {incumbent.name} on {len(fresh)} fresh seeds"
+        settle_crashes(self.desk, self.desk.complete(new, what), incumbent, what)
         ours = self.desk.arm(incumbent, self.basis, fresh)
         arm = self.desk.arm(both[0], self.basis, fresh)
         made = decisions.review(arm, ours, self.basis.yardstick)
@@ -86,9 +86,8 @@ class Contests:
                 if all(seed in arm and arm[seed].state in ENDED_WELL for arm in both)  # half a pair tells nothing more
                 for identity, trial in zip((successor, incumbent), (arm[seed] for arm in both), strict=True)
             ]  # fmt: skip
-            self.desk.complete(
-                new, f"round {round.number}: {successor.name} and {incumbent.name} go on to {steps} steps"
-            )
+            what = f"round {round.number}: {successor.name} and {incumbent.name} go on to {steps} steps"
+            settle_crashes(self.desk, self.desk.complete(new, what), incumbent, what)
             ours = self.desk.arm(incumbent, self.basis, fresh, steps)
             arm = self.desk.arm(successor, self.basis, fresh, steps)
             made = decisions.review(arm, ours, self.basis.yardstick)
@@ -131,7 +130,8 @@ class Contests:
         room = self.desk.room()
         if room is not None and len(self.desk.missing(new)) > room:
             return  # the report says that there was no room for it
-        self.desk.complete(new, f"the end: {incumbent.name} and the baseline on {len(fresh)} fresh seeds")
+        what = f"the end: {incumbent.name} and the baseline on {len(fresh)} fresh seeds"
+        settle_crashes(self.desk, self.desk.complete(new, what), incumbent, what)
         ours, arm = self.desk.arm(self.baseline, self.basis, fresh), self.desk.arm(incumbent, self.basis, fresh)
         made = decisions.review(arm, ours, self.basis.yardstick)
         self.desk.decide(

@@ -18,6 +18,7 @@ from otpilot.pilot.campaign.arms import Identity, arm_of
 from otpilot.pilot.campaign.base import acceptable_metrics, trial_hash, trial_seeds
 from otpilot.pilot.campaign.contests import Contests
 from otpilot.pilot.campaign.desk import Desk, review_evidence
+from otpilot.pilot.campaign.outage import BASELINE_FAILED, settle_crashes
 from otpilot.pilot.campaign.proposing import Situation, plan_round
 from otpilot.pilot.campaign.settings import CampaignSettings
 from otpilot.pilot.decisions import Review, RoundOutcome
@@ -94,9 +95,7 @@ class Campaign:
         if len(arm.scores) < 2:
             ends = "; ".join(f"seed {t.seed}: {t.state} ({t.end_reason})" for t in trials if t.seed in arm.failed)
             raise Pause(
-                self.desk.end(
-                    "baseline failed", f"The baseline has {len(arm.scores)} scores, two are needed. {ends}", 0
-                )
+                self.desk.end(BASELINE_FAILED, f"The baseline has {len(arm.scores)} scores, two are needed. {ends}", 0)
             )
         rates = is_success(metric)
         noise = decisions.measure_noise(list(arm.scores.values()), rates=rates)
@@ -253,7 +252,8 @@ class Campaign:
             for item in round.plan["variants"]
         ]  # fmt: skip
         count = len(round.plan["variants"])
-        self.desk.complete(new, f"round {round.number}: {count} variant{'s' * (count != 1)} on {len(self.seeds)} seeds")
+        what = f"round {round.number}: {count} variant{'s' * (count != 1)} on {len(self.seeds)} seeds"
+        settle_crashes(self.desk, self.desk.complete(new, what), incumbent, what)
         ours = self.desk.arm(incumbent, basis, self.seeds)
         reviews = []
         for item in round.plan["variants"]:

@@ -96,7 +96,7 @@ def _phase(
     waiting = ledger.trials(states=("queued", "leased", "running"))
     number, kind = waiting[0].round or 0, waiting[0].kind
     done, total = _progress(ledger.trials(round=number, kind=kind))
-    word = {"baseline": "baseline repeats", "variant": "screening", "confirmation": "confirmation"}.get(kind, kind)
+    word = {"baseline": "baseline repeats", "variant": "screening", "check": "check of the machine"}.get(kind, kind)
     asleep = "" if pilot is not None else "; no pilot works on it (otpilot loop resume)"
     return f"round {number}, {word}: {done} of {total} trials are over{asleep}"
 

@@ -83,6 +83,10 @@ class Ledger:
         """Close every connection."""
         self.close()
 
+    def now(self) -> float:
+        """Return seconds since the epoch by the clock that times of trials are from."""
+        return self._database.read(self._database.now)
+
     # Campaign and rounds
 
     def put(self, key: str, value: Any) -> None:
