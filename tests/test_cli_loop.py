@@ -29,7 +29,7 @@ def files(field: Field) -> list[str]:
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(campaign):  # noqa: F811
-    campaign.write(settings(variants=2, sections="[budget]\nhours = 8\n"), noise=0.01)
+    campaign.write(settings(variants=2, sections="[budget]\nhours = 8\n"))
     before = files(campaign)
     plan = loop("start", campaign.root, "--dry-run")
     assert files(campaign) == before
@@ -87,7 +87,7 @@ def test_neither_torch_nor_lerobot_is_imported(campaign):  # noqa: F811
 
 def test_a_running_campaign_is_stopped_from_outside_and_refuses_a_second_pilot(campaign):  # noqa: F811
     """A real `otpilot loop start`, whose trials are real, too, and lack a dataset; Ctrl-C ends it as well."""
-    campaign.write(settings(more="gpus = false\n"), noise=0.01)
+    campaign.write(settings(more="gpus = false\n"))
     environment = {**os.environ, MARK: campaign.mark}
     words = [sys.executable, "-m", "otpilot", "loop", "start", str(campaign.root)]
     with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as pilot:
@@ -109,3 +109,12 @@ def test_a_running_campaign_is_stopped_from_outside_and_refuses_a_second_pilot(c
         pilot.send_signal(signal.SIGINT)
         pilot.communicate(timeout=120)
     assert pilot.returncode == 0
+
+
+def test_a_base_that_cannot_be_trained_is_refused_before_anything_is_written(campaign):  # noqa: F811
+    campaign.write(settings(sections='[overrides]\n"policy.optimizer_lrr" = 1e-5\n"policy.dropout" = "abc"\n'))
+    before = files(campaign)
+    for more in ([], ["--dry-run"]):
+        with pytest.raises(OtpilotError, match=r"optimizer_lrr(.|\n)*nothing was started"):
+            loop("start", campaign.root, *more)
+        assert files(campaign) == before
