@@ -106,7 +106,7 @@ def report(campaign: Place) -> None:
 
 def _work(campaign: Path, *, dry_run: bool, resume: bool, steer_only: bool) -> None:
     """Start or resume a campaign, or say what that would mean."""
-    from otpilot.pilot.campaign.base_check import check_base
+    from otpilot.pilot.campaign.base_check import check_base, check_data
     from otpilot.pilot.campaign.books import open_ledger, was_started
     from otpilot.pilot.campaign.folder import is_asked_to_stop, steering
     from otpilot.pilot.campaign.hand import note_software
@@ -121,6 +121,8 @@ def _work(campaign: Path, *, dry_run: bool, resume: bool, steer_only: bool) -> N
             notes = check_base(opened)
         for note in notes:
             console.print(f"Note: {note}", markup=False, soft_wrap=True)
+        if not dry_run and not steer_only:
+            check_data(opened, notes)
     if dry_run:
         _dry_run(opened)
         return

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from datetime import datetime, timedelta
 
 import pytest
@@ -97,6 +98,11 @@ def test_a_planted_gain_is_accepted_for_the_score_and_stays_when_promoted(campai
             steps = [json.loads(row)["step"] for row in rows if json.loads(row)["kind"] == "eval"]
             assert steps == list(range(100, trial.budget + 1, 100)), "a run that began anew, or has a step twice"
         assert ledger.rounds()[1].summary["incumbent"]["ground"] == "score"
+        step = Story(campaign.opened(), campaign.pilot(ledger).campaign).tell().next_steps[0]
+    config = re.search(r"--config_path=(\S+)", step)[1]
+    assert json.loads((campaign.root / config).read_text())["steps"] == 800, "a trial's config, so its steps are named"
+    assert "--steps=20000" in step
+    assert f"cd {campaign.root}" in step
 
 
 def test_what_turns_out_worse_with_more_steps_is_rolled_back(campaign):

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from otpilot.errors import ConfigError
@@ -39,3 +40,23 @@ def check_base(opened: Opened) -> list[str]:
             f"Mend it in {settings.base} or {opened.paths.settings}; nothing was started."
         )
     return [note for note in found["notes"] if "not on this machine" in note]
+
+
+def check_data(opened: Opened, missing: Sequence[str]) -> None:
+    """Return nothing if all data are there.
+
+    Raises:
+        ConfigError: If some are not, with the line for campaign.toml if they lie below the working directory instead.
+    """
+    paths = [note.removesuffix(".").partition("not on this machine: ")[2] for note in missing]
+    lost = [note for note, path in zip(missing, paths, strict=True) if path]
+    if not lost:
+        return
+    root = opened.paths.root.resolve()
+    cwd = (root / opened.settings.cwd).resolve()
+    hint = "Mend the path or [overrides], or use `--steer-only` and workers that have them."
+    if all(Path(path).exists() for path in paths if path) and Path.cwd() != cwd:
+        there = Path.cwd().relative_to(root, walk_up=True)
+        hint = f'They are below the working directory: put cwd = "{there}" into {opened.paths.settings}.'
+    listed = "\n  ".join(lost)
+    raise ConfigError(f"Trials run in {cwd}, and lack their data there:\n  {listed}\n{hint}")
