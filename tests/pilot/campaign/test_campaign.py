@@ -100,7 +100,9 @@ def test_a_planted_gain_is_accepted_for_the_score_and_stays_when_promoted(campai
         assert ledger.rounds()[1].summary["incumbent"]["ground"] == "score"
         step = Story(campaign.opened(), campaign.pilot(ledger).campaign).tell().next_steps[0]
     config = re.search(r"--config_path=(\S+)", step)[1]
-    assert json.loads((campaign.root / config).read_text())["steps"] == 800, "a trial's config, so its steps are named"
+    assert json.loads((campaign.root / config).read_text())["steps"] < 20_000, (
+        "the config of a trial: --steps says more"
+    )
     assert "--steps=20000" in step
     assert f"cd {campaign.root}" in step
 
