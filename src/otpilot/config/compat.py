@@ -22,9 +22,10 @@ LOSS_ALIASES = {
 """Other names of the settings in ot.loss_config; the value stays."""
 
 ALIASES = {f"ot.loss_config.{old}": f"ot.loss_config.{new}" for old, new in LOSS_ALIASES.items()}
+SAME_VALUE = {**ALIASES, **sketch.RENAMED}
+"""Every other name of a key whose value stays."""
 OTHER_WORDS = {
-    **ALIASES,
-    **sketch.RENAMED,
+    **SAME_VALUE,
     "ot.loss_config.heuristic": "ot.loss_config.prior",
     "train.ema": "ema_decay",
 }

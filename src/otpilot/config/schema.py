@@ -1,13 +1,9 @@
 """The training config: LeRobot's own plus the `ot` section, read from JSON and dotted `--key=value` overrides."""
 
 import copy
-import dataclasses
-import itertools
 import json
 import math
 import sys
-import types
-import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,15 +11,16 @@ from typing import Any
 
 import draccus
 import lerobot.policies  # noqa: F401 - its import registers the policy types
-import yaml
 from draccus.utils import DecodingError, ParsingError
 from lerobot.configs.train import TrainPipelineConfig
 
 from otpilot.config.compat import Translation, is_seed_era, make_way, translate
-from otpilot.config.files import parse_yaml, read_config_file
+from otpilot.config.files import read_config_file
+from otpilot.config.known import check_keys
 from otpilot.config.ot import OTConfig, check_number
+from otpilot.config.overrides import CONFIG_PATH, expand_home, home_of, override, parse_options
 from otpilot.config.training import DiscreteActionsConfig, EarlyStoppingConfig, GuardConfig
-from otpilot.errors import ConfigError, OtpilotError, closest
+from otpilot.errors import ConfigError, OtpilotError
 
 
 @dataclass
@@ -87,14 +84,16 @@ def read_arguments(args: Sequence[str]) -> Given:
         MissingFileError: If the config file is not there.
         ConfigError: If an argument or the file cannot be read.
     """
-    options = _parse_options(args)
-    config_path = options.pop("config_path", None)
+    options = parse_options(args)
+    given_path = options.pop(CONFIG_PATH, None)
+    config_path = None if given_path is None else home_of(given_path)
     body = read_config_file(config_path) if config_path else {}
     body.pop("checkpoint_path", None)  # LeRobot writes it into checkpoints, but does not read it back
     seed_era = is_seed_era(body) if config_path else None  # an override does not change what a file was written for
     for key, text in options.items():
         make_way(body, key)
-        _override(body, key, text)
+        override(body, key, text, TrainConfig)
+    expand_home(body)
     return Given(translation=translate(body, seed_era=seed_era), config_path=config_path)
 
 
@@ -149,105 +148,6 @@ def encode(config: TrainConfig) -> dict[str, Any]:
     body: dict[str, Any] = json.loads(json.dumps(draccus.encode(config), default=str))
     body.pop("checkpoint_path", None)
     return body
-
-
-def check_keys(body: Mapping[str, Any], schema: type, where: str = "") -> None:
-    """Raise ConfigError for the first key, at any depth, that the dataclass `schema` does not know."""
-    for _, problem in unknown_keys(body, schema, where):
-        raise ConfigError(problem)
-
-
-def unknown_keys(body: Mapping[str, Any], schema: type, where: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the dotted path of each key, at any depth, that the dataclass `schema` does not know, and a sentence.
-
-    Raises:
-        ConfigError: If a LeRobot choice (policy.type, optimizer.type, ...) is unknown.
-    """
-    known = {f.name: f for f in dataclasses.fields(schema) if f.init}
-    hints = typing.get_type_hints(schema)
-    for key, value in body.items():
-        if key == draccus.CHOICE_TYPE_KEY and where:
-            continue
-        if key not in known:
-            yield where + key, f"Unknown config key {where + key!r}.{_suggest(key, known)}"
-            continue
-        for child, nested, place in _nested(value, hints[key], where + key):
-            yield from unknown_keys(child, nested, place)
-
-
-def _suggest(key: str, known: Mapping[str, Any]) -> str:
-    return closest(key, known) or f" Known keys here: {', '.join(sorted(known))}."
-
-
-def _nested(value: Any, hint: Any, place: str) -> Iterator[tuple[Mapping[str, Any], type, str]]:
-    """Yield (dict, dataclass, prefix) for each dataclass that `value` spells out."""
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        for option in typing.get_args(hint):
-            yield from _nested(value, option, place)
-    elif typing.get_origin(hint) in (list, tuple) and isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _nested(item, typing.get_args(hint)[0], f"{place}.{index}")
-    elif isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-        yield value, _chosen(hint, value, place), f"{place}."
-
-
-def _chosen(schema: Any, value: Mapping[str, Any], place: str) -> type:
-    """Resolve a LeRobot choice (policy, optimizer, ...) by its `type`."""
-    if not hasattr(schema, "get_known_choices"):
-        return typing.cast(type, schema)
-    choices = schema.get_known_choices()
-    name = value.get(draccus.CHOICE_TYPE_KEY)
-    if name not in choices:
-        hint = closest(str(name), choices)
-        raise ConfigError(f"{place}.type is {name!r}; allowed: {', '.join(sorted(choices))}.{hint}")
-    return typing.cast(type, choices[name])
-
-
-def _parse_options(args: Sequence[str]) -> dict[str, str]:
-    options: dict[str, str] = {}
-    rest = list(args)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("--"):
-            raise ConfigError(f"Cannot read {word!r}; settings look like --key=value or --section.key=value.")
-        name, equals, value = word[2:].partition("=")
-        if not equals:
-            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
-        options[name] = value
-    return options
-
-
-def _override(body: dict[str, Any], key: str, text: str) -> None:
-    """Set a dotted key; numbers index lists, missing sections are made."""
-    *parents, last = key.split(".")
-    place: Any = body
-    for part, following in itertools.pairwise([*parents, last]):
-        if isinstance(place, list):
-            place = place[_list_index(place, part, key)]
-            continue
-        if place.get(part) is None and following.isdigit():
-            raise ConfigError(
-                f"Cannot set --{key}: the config has no list {part!r}, so there is no number {following}."
-            )
-        if place.get(part) is None:
-            place[part] = {}
-        place = place[part]
-        if not isinstance(place, dict | list):
-            raise ConfigError(f"Cannot set --{key}: {part!r} is a value, not a section.")
-    try:
-        value = parse_yaml(text) if text else ""
-    except yaml.YAMLError as error:
-        raise ConfigError(f"Cannot read the value of --{key}={text}: {error}.") from error
-    if isinstance(place, list):
-        place[_list_index(place, last, key)] = value
-    else:
-        place[last] = value
-
-
-def _list_index(items: list[Any], part: str, key: str) -> int:
-    if not part.isdigit() or int(part) >= len(items):
-        raise ConfigError(f"Cannot set --{key}: {part!r} must be a number from 0 to {len(items) - 1}.")
-    return int(part)
 
 
 def _take_pretrained_policy(body: dict[str, Any]) -> list[str]:

@@ -77,6 +77,11 @@ def test_files_that_are_missing_or_broken_are_named(tmp_path):
         read_settings(tmp_path)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    (tmp_path / "campaign.toml").write_bytes(b'\xef\xbb\xbfbase = "base.json"\n')
+    assert read_settings(tmp_path).base == "base.json"
+
+
 def test_changed_keys_names_what_may_not_change_only():
     before = settings_of(LEAST).plain()
     now = settings_of(
