@@ -79,6 +79,8 @@ BAD = {
     "output folder exists": (["--output_dir={tmp}"], "exists already"),
     "no pairs": (["--ot.pair_info_path=/nowhere.npz"], "/nowhere.npz is not there"),
     "bad number": (["--ot.loss_config.reg=-1"], "ot.loss_config.reg is -1"),
+    "no steps": (["--steps=-5"], "steps is -5; allowed: a whole number >= 1"),
+    "a null": (["--steps=null"], "steps is null; allowed: a whole number"),
     "no such episode": (["--dataset.episodes=[99]"], "names episode 99"),
 }
 
@@ -109,6 +111,13 @@ def test_missing_config_and_missing_checkpoint(monkeypatch, capsys, tmp_path):
     code, _, error = run(monkeypatch, capsys, "demo", "--out", tmp_path / "d", "--method", "co-trainin")
     assert (code, "Did you mean 'co-training'" in error) == (2, True)
     assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize("option", ["--steps=-1", "--steps=0", "--seed=-1", "--episodes=0"])
+def test_numbers_of_the_demo_that_cannot_be(monkeypatch, capsys, tmp_path, option):
+    code, _, error = run(monkeypatch, capsys, "demo", "--out", tmp_path / "demo", option)
+    assert (code, f"Invalid value for '{option.partition('=')[0]}'" in error) == (2, True)
+    assert not (tmp_path / "demo").exists()
 
 
 def test_views_draws_what_training_would_use(monkeypatch, capsys, world, tmp_path):

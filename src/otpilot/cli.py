@@ -261,9 +261,9 @@ def evaluate(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("demo"),
     steps: Annotated[
-        int | None, typer.Option(help="Training steps of each method; default: what fits in 5 minutes.")
+        int | None, typer.Option(help="Training steps of each method; default: what fits in 5 minutes.", min=1)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of training.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of training.", min=0)] = 0,
     episodes: Annotated[int, typer.Option(help="Closed-loop episodes per cell.", min=1)] = 100,
     method: Annotated[
         list[str] | None,

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import draccus
@@ -16,6 +16,7 @@ from lerobot.configs.train import TrainPipelineConfig
 
 from otpilot.config.compat import Translation, is_seed_era, make_way, translate
 from otpilot.config.files import read_config_file
+from otpilot.config.hygiene import contradictions, idle_keys
 from otpilot.config.known import check_keys
 from otpilot.config.ot import OTConfig, check_number
 from otpilot.config.overrides import CONFIG_PATH, expand_home, home_of, override, parse_options
@@ -104,9 +105,20 @@ def load_config(args: Sequence[str], *, check_output: bool = True) -> LoadedConf
 
     Raises:
         MissingFileError: If the config file is not there.
-        ConfigError: If a key is unknown, a value is out of range, or LeRobot refuses the combination.
+        ConfigError: If a key is unknown, a value is out of range, two contradict, or LeRobot refuses the combination.
     """
-    return complete(read_arguments(args), check_output=check_output)
+    given = read_arguments(args)
+    loaded = complete(given, check_output=check_output)
+    if problems := tuple(contradictions(loaded.config)):
+        raise ConfigError(" ".join(problems))
+    body = given.translation.config
+    in_vain = () if _is_filled_in(body) else idle_keys(body, loaded.config)
+    return LoadedConfig(loaded.config, (*loaded.notes, *in_vain))
+
+
+def _is_filled_in(body: Mapping[str, Any]) -> bool:
+    """Whether every key is there, as in a checkpoint's train_config.json; nobody meant all of them."""
+    return all(f.name in body for f in fields(TrainConfig) if f.init)
 
 
 def complete(given: Given, *, check_output: bool = True) -> LoadedConfig:
