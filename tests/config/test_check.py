@@ -207,6 +207,12 @@ def test_a_policy_in_a_checkpoint_that_is_elsewhere(check):
     assert (result.problems, result.notes) == ((), ("policy.path is not on this machine: /nowhere/pretrained_model.",))
 
 
+def test_a_policy_whose_weights_are_elsewhere_is_a_note(check):
+    result = check(**{"policy.pretrained_path": "/nowhere/pretrained_model"})
+    told = ("policy.pretrained_path is not on this machine: /nowhere/pretrained_model.",)
+    assert (result.problems, result.notes) == ((), told)
+
+
 def test_files_that_cannot_be_read_are_problems(tmp_path):
     (tmp_path / "half.yaml").write_text("a: [1")
     for name in (tmp_path / "half.yaml", tmp_path / "nowhere.json", "recipe:nowhere"):

@@ -69,6 +69,8 @@ def test_null_stays_where_it_says_none(key):
         ({"ot": {"lambda_ot": None}}, r"ot\.lambda_ot is null; allowed: a number or 'auto'\. Leave it out"),
         ({"ot": None}, r"^ot is null; allowed: a section, such as {...} in JSON\. Leave it out for the default\.$"),
         ({"job_name": True}, r'job_name is true; allowed: a word\. .* in quotes: "true"'),
+        ({"batch_size": [1]}, r"batch_size is \[1\]; allowed: a whole number"),
+        ({"ot": {"lambda_ot": {"a": 1}}}, r"ot\.lambda_ot is {'a': 1}; allowed: a number or 'auto'"),
         ({"guard": {"grad_spike": False}}, r"guard\.grad_spike is false; allowed: 'off', 'warn', 'skip', 'stop'"),
     ],
 )

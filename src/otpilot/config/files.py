@@ -1,6 +1,7 @@
 """Config files as plain dicts: JSON, YAML, a checkpoint's folder, or a recipe by name. No lerobot."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +46,21 @@ def read_config_file(name: str | Path) -> dict[str, Any]:
 def to_json(body: dict[str, Any]) -> str:
     """Return a config as the text of a JSON file."""
     return json.dumps(body, indent=2, ensure_ascii=False) + "\n"
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Make sure that a folder can be made, or written if it is there, before hours of work are put into it.
+
+    Raises:
+        ConfigError: If it cannot; `option` says where another one is given.
+    """
+    folder = folder.absolute()
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    try:
+        Path(tempfile.mkdtemp(prefix=".otpilot-", dir=there)).rmdir()
+    except OSError as error:
+        where = "" if there == folder else f" in {there}"
+        raise ConfigError(
+            f"The folder {folder} cannot be {'written' if there == folder else 'made'}{where} "
+            f"({error.strerror or error}); give another {option}."
+        ) from error

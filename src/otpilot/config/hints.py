@@ -34,6 +34,11 @@ def is_text(hint: Any) -> bool:
     return bool(found) and all(map(_is_word, found))
 
 
+def is_single(hint: Any) -> bool:
+    """Whether only one word, path, number, true or false may stand there (and null), no list and no section."""
+    return all(option in WORDS or typing.get_origin(option) is Literal for option in options(hint))
+
+
 def named(hint: Any, key: str = "") -> str:
     """Return what a hint allows, in words; `key` is the section's own name, for settings that may stand in TOML."""
     found = options(hint)

@@ -156,6 +156,9 @@ def absences(config: "TrainConfig") -> Iterator[str]:
     for key, path in wanted:
         if path is not None and not Path(path).exists():
             yield f"{key} is not on this machine: {path}."
+    own = getattr(config.policy, "pretrained_path", None)
+    if own is not None and not Path(own).is_dir():
+        yield f"policy.pretrained_path is not on this machine: {own}."
     weights = getattr(config.policy, "pretrained_backbone_weights", None)
     if weights and not list(_torch_cache().glob(f"{str(weights).split('_', maxsplit=1)[0].lower()}-*.pth")):
         yield (

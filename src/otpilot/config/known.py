@@ -7,7 +7,7 @@ from typing import Any
 
 import draccus
 
-from otpilot.config.hints import allows_null, is_text, named, options
+from otpilot.config.hints import allows_null, is_single, is_text, named, options
 from otpilot.errors import ConfigError, closest
 
 
@@ -20,7 +20,8 @@ def check_keys(body: Mapping[str, Any], schema: type, where: str = "") -> None:
 def unknown_keys(body: Mapping[str, Any], schema: type, where: str = "") -> Iterator[tuple[str, str]]:
     """Yield the dotted path of each key, at any depth, that the dataclass `schema` does not know, and a sentence.
 
-    So are keys that are null, or true or false, where that is not allowed: LeRobot's parser would let them through.
+    So are keys that are null, true, false, a list or a section where that is not allowed: LeRobot's parser lets them
+    through, or does not say what is allowed.
 
     Raises:
         ConfigError: If a LeRobot choice (policy.type, optimizer.type, ...) is unknown.
@@ -80,12 +81,14 @@ def _field_hints(schema: Any, parts: Sequence[str], value: Mapping[str, Any]) ->
 
 
 def _misfits(value: Any, hint: Any, place: str) -> Iterator[str]:
-    """Yield a sentence for each null, true or false that stands where it may not."""
+    """Yield a sentence for each null, true, false, list or section that stands where it may not."""
     if value is None and not allows_null(hint):
         yield f"{place} is null; allowed: {named(hint)}."
     elif isinstance(value, bool) and is_text(hint):
         word = str(value).lower()
         yield f'{place} is {word}; allowed: {named(hint)}. Where that is the word, write it in quotes: "{word}".'
+    elif isinstance(value, list | Mapping) and options(hint) and is_single(hint):
+        yield f"{place} is {value!r}; allowed: {named(hint)}."
     for option in options(hint):
         origin, args = typing.get_origin(option), typing.get_args(option)
         if origin in (list, tuple) and args and isinstance(value, list):

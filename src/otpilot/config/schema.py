@@ -1,27 +1,44 @@
 """The training config: LeRobot's own plus the `ot` section, read from JSON and dotted `--key=value` overrides."""
 
 import copy
+import io
+import itertools
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import draccus
 import lerobot.policies  # noqa: F401 - its import registers the policy types
 from draccus.utils import DecodingError, ParsingError
+from lerobot.configs.policies import PreTrainedConfig
 from lerobot.configs.train import TrainPipelineConfig
 
 from otpilot.config.compat import Translation, is_seed_era, make_way, translate
-from otpilot.config.files import read_config_file
+from otpilot.config.files import check_folder, read_config_file
 from otpilot.config.hygiene import contradictions, idle_keys
 from otpilot.config.known import check_keys
 from otpilot.config.ot import OTConfig, check_number
 from otpilot.config.overrides import CONFIG_PATH, expand_home, home_of, override, parse_options
 from otpilot.config.training import DiscreteActionsConfig, EarlyStoppingConfig, GuardConfig
 from otpilot.errors import ConfigError, OtpilotError
+
+NO_CHECKPOINT = (
+    "there is no folder {}; give a checkpoint's pretrained_model folder, or a repository of the Hub as owner/name."
+)
+NO_DATASET = (
+    "The config names no dataset; give dataset.repo_id (and dataset.root where it lies on this machine), or a config "
+    "file with --config_path=FILE."
+)
+NO_REPOSITORY = (
+    "policy.push_to_hub is true, which is LeRobot's default, but policy.repo_id does not say where to; set "
+    "policy.push_to_hub=false (the model stays in the run folder), or give policy.repo_id."
+)
 
 
 @dataclass
@@ -111,9 +128,18 @@ def load_config(args: Sequence[str], *, check_output: bool = True) -> LoadedConf
     loaded = complete(given, check_output=check_output)
     if problems := tuple(contradictions(loaded.config)):
         raise ConfigError(" ".join(problems))
+    if check_output and not loaded.config.resume:
+        check_folder(Path(loaded.config.output_dir), "--output_dir")
+    _check_weights(loaded.config)
     body = given.translation.config
     in_vain = () if _is_filled_in(body) else idle_keys(body, loaded.config)
     return LoadedConfig(loaded.config, (*loaded.notes, *in_vain))
+
+
+def _check_weights(config: TrainConfig) -> None:
+    path = getattr(config.policy, "pretrained_path", None)
+    if path is not None and not is_checkpoint(str(path)):
+        raise ConfigError(f"policy.pretrained_path: {NO_CHECKPOINT.format(path)}")
 
 
 def _is_filled_in(body: Mapping[str, Any]) -> bool:
@@ -134,6 +160,8 @@ def complete(given: Given, *, check_output: bool = True) -> LoadedConfig:
         body["ot"]["view_share"] = 0.0
         notes.append("This checkpoint was written before there were views, and goes on without (ot.view_share = 0).")
     check_keys(body, TrainConfig)
+    if "dataset" not in body:
+        raise ConfigError(NO_DATASET)
     config = decode(body)
     notes += _overruled(body, config)
     argv = policy_args + ([f"--config_path={config_path}"] if config_path and config.resume else [])
@@ -167,11 +195,29 @@ def _take_pretrained_policy(body: dict[str, Any]) -> list[str]:
     policy = body.get("policy")
     if not isinstance(policy, dict) or "path" not in policy:
         return []
-    path = policy.pop("path")
+    path = str(policy.pop("path"))
+    if not is_checkpoint(path):
+        raise ConfigError(f"policy.path: {NO_CHECKPOINT.format(path)}")
+    _check_beside(path, policy)
     del body["policy"]
     return [f"--policy.path={path}"] + [
         f"--policy.{key}={json.dumps(value)}" for key, value in policy.items() if key != "type"
     ]
+
+
+def is_checkpoint(path: str) -> bool:
+    """Whether a path is a folder of this machine, or may be a repository of the Hub: NAME or OWNER/NAME."""
+    return Path(path).is_dir() or re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", path) is not None
+
+
+def _check_beside(path: str, settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError for the first setting beside policy.path that the policy in that folder does not have."""
+    try:
+        kind = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))["type"]
+        schema = PreTrainedConfig.get_known_choices()[kind]
+    except (OSError, ValueError, LookupError, TypeError):
+        return  # on the Hub, or LeRobot says what is wrong with it
+    check_keys(settings, schema, "policy.")
 
 
 def _overruled(body: Mapping[str, Any], config: TrainConfig) -> list[str]:
@@ -200,16 +246,21 @@ def _validate(config: TrainConfig, argv: Sequence[str], *, check_output: bool) -
     output_dir = config.output_dir
     if not check_output:
         config.output_dir = None
+    heard = io.StringIO()
     try:
-        with _command_line(argv):
+        with _command_line(argv), redirect_stderr(heard):
             config.validate()
+    except SystemExit as error:  # of argparse, which reads the settings beside policy.path
+        reason = heard.getvalue().rpartition("error: ")[2]
+        raise ConfigError(f"The settings beside policy.path cannot be read: {' '.join(reason.split())}.") from error
     except FileExistsError as error:
         raise ConfigError(
             f"Output folder {config.output_dir} exists already. Give another --output_dir, remove the folder, or "
             "resume it with --resume=true --config_path=<checkpoint>/pretrained_model/train_config.json."
         ) from error
-    except (ValueError, NotImplementedError, FileNotFoundError) as error:
-        raise ConfigError(str(error)) from error
+    except (DecodingError, ParsingError, ValueError, NotImplementedError, FileNotFoundError) as error:
+        told = NO_REPOSITORY if str(error).startswith("'repo_id' argument missing") else _innermost(error)
+        raise ConfigError(told) from error
     finally:
         if not check_output:
             config.output_dir = output_dir
@@ -226,10 +277,24 @@ def _command_line(argv: Sequence[str]) -> Iterator[None]:
 
 
 def _innermost(error: BaseException) -> str:
-    """Return the message of the cause that says most: our own error if there is one, else draccus's in one line."""
-    chain: BaseException | None = error
-    while chain is not None:
-        if isinstance(chain, OtpilotError):
-            return str(chain)
-        chain = chain.__cause__ or chain.__context__
-    return " ".join(str(error).split())
+    """Return the message of the cause that says most, in one line.
+
+    That is our own error if there is one, else why LeRobot's class refused its values, else draccus's for the key that
+    lies deepest.
+    """
+    chain = list(_causes(error))
+    for one in chain:
+        if isinstance(one, OtpilotError):
+            return str(one)
+    place = max((one for one in chain if isinstance(one, DecodingError)), key=lambda e: len(e.key_path), default=error)
+    for outer, inner in itertools.pairwise(chain):
+        if type(outer) is ParsingError and type(inner) in (ValueError, NotImplementedError):
+            where = ".".join(place.key_path) if isinstance(place, DecodingError) else ""
+            return " ".join(f"{where}{': ' if where else ''}{inner}".split())
+    return " ".join(str(place).split())
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
