@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from otpilot.config import sketch
-from otpilot.config.fork import spell_out_fork, translate_eval_freq, translate_heuristic
+from otpilot.config.fork import FORK_LOSS_KEYS, FORK_OT_KEYS, spell_out_fork, translate_eval_freq, translate_heuristic
 from otpilot.config.rewriting import Rewriting, drop
 
 LOSS_ALIASES = {
@@ -68,10 +68,17 @@ def translate(config: Mapping[str, Any], *, seed_era: bool | None = None) -> Tra
 
 
 def is_seed_era(config: Mapping[str, Any]) -> bool:
-    """Whether the config was written for the LeRobot 0.4 fork: it says `eval_freq`, or `heuristic` in the loss."""
+    """Whether the config was written for the LeRobot 0.4 fork.
+
+    It says `eval_freq`, or `heuristic` in the loss; or `ot.obs_keys`, which decide nothing today, beside keys that the
+    fork had as well.
+    """
     ot = config.get("ot")
-    loss = ot.get("loss_config") if isinstance(ot, Mapping) else None
-    return "eval_freq" in config or (isinstance(loss, Mapping) and "heuristic" in loss)
+    section = ot if isinstance(ot, Mapping) else {}
+    loss = section.get("loss_config")
+    inner = loss if isinstance(loss, Mapping) else {}
+    old = section.keys() <= FORK_OT_KEYS and inner.keys() <= FORK_LOSS_KEYS
+    return "eval_freq" in config or "heuristic" in inner or (bool(section.get("obs_keys")) and old)
 
 
 def make_way(body: dict[str, Any], key: str) -> None:
