@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -40,6 +41,11 @@ def test_the_module_and_the_script_are_the_same_command():
     answer = subprocess.run([sys.executable, "-m", "otpilot", "--help"], capture_output=True, text=True, check=True)
     for command in ("train", "pair", "calibrate", "views", "evaluate", "demo"):
         assert command in answer.stdout
+
+
+def test_the_version_is_that_of_the_package(monkeypatch, capsys):
+    code, text, _ = run(monkeypatch, capsys, "--version")
+    assert (code, text) == (0, f"otpilot {metadata.version('otpilot')}\n")
 
 
 def test_pair_writes_a_table_and_refuses_to_overwrite(monkeypatch, capsys, world, tmp_path):

@@ -48,6 +48,23 @@ def main() -> None:
         sys.exit(130)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"otpilot {version('otpilot')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take what stands before the command."""
+
+
 @app.command(context_settings=PASS_ON)
 def train(context: typer.Context) -> None:
     """Train a policy: otpilot train --config_path=cfg.json [--key=value ...].
