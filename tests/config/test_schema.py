@@ -160,6 +160,7 @@ def test_a_saved_policy_is_taken_with_changes(path, saved_policy):
     config = read(path, f"--policy.path={saved_policy}", "--policy.dropout=0.3")
     assert (config.policy.dropout, config.policy.chunk_size) == (0.3, 4)
     assert config.policy.pretrained_path == saved_policy
+    assert read(path, "--policy.path=null").policy.pretrained_path is None
 
 
 @pytest.mark.parametrize("words", [[], ["--steps=3"]])

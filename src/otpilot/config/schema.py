@@ -138,7 +138,7 @@ def load_config(args: Sequence[str], *, check_output: bool = True) -> LoadedConf
 
 def _check_weights(config: TrainConfig) -> None:
     path = getattr(config.policy, "pretrained_path", None)
-    if path is not None and not is_checkpoint(str(path)):
+    if path is not None and not _is_checkpoint(str(path)):
         raise ConfigError(f"policy.pretrained_path: {NO_CHECKPOINT.format(path)}")
 
 
@@ -195,8 +195,9 @@ def _take_pretrained_policy(body: dict[str, Any]) -> list[str]:
     policy = body.get("policy")
     if not isinstance(policy, dict) or "path" not in policy:
         return []
-    path = str(policy.pop("path"))
-    if not is_checkpoint(path):
+    if (path := policy.pop("path")) is None:
+        return []
+    if not _is_checkpoint(path := str(path)):
         raise ConfigError(f"policy.path: {NO_CHECKPOINT.format(path)}")
     _check_beside(path, policy)
     del body["policy"]
@@ -205,7 +206,7 @@ def _take_pretrained_policy(body: dict[str, Any]) -> list[str]:
     ]
 
 
-def is_checkpoint(path: str) -> bool:
+def _is_checkpoint(path: str) -> bool:
     """Whether a path is a folder of this machine, or may be a repository of the Hub: NAME or OWNER/NAME."""
     return Path(path).is_dir() or re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", path) is not None
 
