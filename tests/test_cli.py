@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -42,6 +43,11 @@ def test_the_module_and_the_script_are_the_same_command():
         assert command in answer.stdout
 
 
+def test_the_version_is_that_of_the_package(monkeypatch, capsys):
+    code, text, _ = run(monkeypatch, capsys, "--version")
+    assert (code, text) == (0, f"otpilot {metadata.version('otpilot')}\n")
+
+
 def test_pair_writes_a_table_and_refuses_to_overwrite(monkeypatch, capsys, world, tmp_path):
     out = tmp_path / "pairs.npz"
     args = ("pair", "--source", world.source, "--target", world.target, "--out", out)
@@ -79,6 +85,8 @@ BAD = {
     "output folder exists": (["--output_dir={tmp}"], "exists already"),
     "no pairs": (["--ot.pair_info_path=/nowhere.npz"], "/nowhere.npz is not there"),
     "bad number": (["--ot.loss_config.reg=-1"], "ot.loss_config.reg is -1"),
+    "no steps": (["--steps=-5"], "steps is -5; allowed: a whole number >= 1"),
+    "a null": (["--steps=null"], "steps is null; allowed: a whole number"),
     "no such episode": (["--dataset.episodes=[99]"], "names episode 99"),
 }
 
@@ -109,6 +117,70 @@ def test_missing_config_and_missing_checkpoint(monkeypatch, capsys, tmp_path):
     code, _, error = run(monkeypatch, capsys, "demo", "--out", tmp_path / "d", "--method", "co-trainin")
     assert (code, "Did you mean 'co-training'" in error) == (2, True)
     assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["views", "--config_path={cfg}", "--out=/proc/v"], "The folder /proc/v cannot be made in /proc"),
+        (["views", "--config_path={cfg}", "--out={cfg}/v"], "another --out"),
+        (["demo", "--out=/proc/d/e"], "The folder /proc/d cannot be made"),
+        (["calibrate", "--config_path={cfg}", "--write=/proc/c.json"], "The folder /proc cannot be written"),
+        (["pair", "--source=a", "--target=b", "--out=/proc/p.npz"], "The folder /proc cannot be written"),
+        (["train", "--config_path={cfg}", "--output_dir=/proc/x"], "The folder /proc/x cannot be made in /proc"),
+    ],
+)
+def test_folders_are_tried_before_anything_else(monkeypatch, capsys, world, tmp_path, command, words):
+    config = world.write(tmp_path / "cfg.json")
+    code, _, error = run(monkeypatch, capsys, *(word.replace("{cfg}", str(config)) for word in command))
+    assert (code, error.startswith("Error: "), error.count("\n")) == (2, True, 1)
+    assert words in error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (PermissionError(13, "Permission denied", "/data/[x]/a"), 2, "Error: /data/[x]/a: Permission denied.\n"),
+        (OSError("disk\nfull"), 2, "Error: OSError: disk full\n"),
+        (BrokenPipeError(32, "Broken pipe"), 1, ""),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(monkeypatch, capfd, error, code, told):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(cli, "errors", cli.Console(stderr=True, highlight=False, width=200))
+    monkeypatch.setattr(cli, "_let_go_of_the_output", lambda: None)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert (end.value.code, capfd.readouterr().err) == (code, told)
+
+
+def test_a_disk_that_fails_a_training_is_no_wrong_config(monkeypatch, capsys, world, tmp_path):
+    """Exit code 2 would tell a pilot that another try is in vain."""
+
+    def fail(*_):
+        raise OSError(28, "No space left on device", "/data/run")
+
+    monkeypatch.setattr("otpilot.training.command.run_training", fail)
+    config = world.write(tmp_path / "cfg.json")
+    code, _, error = run(monkeypatch, capsys, "train", f"--config_path={config}")
+    assert (code, error) == (1, "Error: /data/run: No space left on device.\n")
+
+
+def test_a_reader_that_goes_away_ends_it_quietly():
+    command = f"{sys.executable} -m otpilot config migrate recipe:iter1 | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
+    assert "Traceback" not in done.stderr
+    assert "rror" not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--steps=-1", "--steps=0", "--seed=-1", "--episodes=0"])
+def test_numbers_of_the_demo_that_cannot_be(monkeypatch, capsys, tmp_path, option):
+    code, _, error = run(monkeypatch, capsys, "demo", "--out", tmp_path / "demo", option)
+    assert (code, f"Invalid value for '{option.partition('=')[0]}'" in error) == (2, True)
+    assert not (tmp_path / "demo").exists()
 
 
 def test_views_draws_what_training_would_use(monkeypatch, capsys, world, tmp_path):

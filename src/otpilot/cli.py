@@ -14,6 +14,7 @@ from otpilot.commands import loop as loop_commands
 from otpilot.commands import propose as propose_commands
 from otpilot.commands import recipes as recipes_commands
 from otpilot.commands.process import prepare_process
+from otpilot.config.files import check_folder
 from otpilot.errors import ConfigError, OtpilotError
 
 app = typer.Typer(
@@ -30,15 +31,38 @@ PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_optio
 
 
 def main() -> None:
-    """Run the command line; an error that we foresaw is one line and exit code 2."""
+    """Run the command line; an error that we foresaw, or of a file or folder, is one line and exit code 2."""
     try:
         app()
     except OtpilotError as error:
         errors.print(f"[bold red]Error:[/] {_plain(str(error))}", soft_wrap=True)
         sys.exit(2)
+    except BrokenPipeError:  # who read our output has gone, as in `otpilot ... | head`
+        _let_go_of_the_output()
+        sys.exit(1)
+    except OSError as error:
+        _print_os_error(error)
+        sys.exit(2)
     except KeyboardInterrupt:
         errors.print("Interrupted.")
         sys.exit(130)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"otpilot {version('otpilot')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take what stands before the command."""
 
 
 @app.command(context_settings=PASS_ON)
@@ -58,8 +82,14 @@ def train(context: typer.Context) -> None:
         from otpilot.training.command import run_training
     from otpilot.report.terminal import TrainingBar
 
-    with TrainingBar(console) as bar:
-        outcome = run_training(context.args, bar)
+    try:
+        with TrainingBar(console) as bar:
+            outcome = run_training(context.args, bar)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # the config was fine: a pilot tries again what does not end with 2
+        _print_os_error(error)
+        raise typer.Exit(1) from error
     console.print(f"{outcome.status}: {outcome.reason} ({outcome.last_step} steps)")
     if outcome.status == "killed":
         raise typer.Exit(143 if outcome.reason.startswith("SIGTERM") else 130)  # as shells tell of signals
@@ -101,6 +131,7 @@ def pair(
         raise ConfigError(f"{out} exists already; give another --out, or remove it.")
     if not out.parent.is_dir():
         raise ConfigError(f"There is no folder {out.parent}; make it, or give another --out.")
+    check_folder(out.parent, "--out")
     prepare_process()
     with console.status("Loading LeRobot ..."):
         from otpilot.data.pairs import make_table
@@ -133,6 +164,7 @@ def inspect(
     out = table.with_name(f"{table.name.split('.')[0]}_inspect") if out is None else out
     if out.exists():
         raise ConfigError(f"{out} exists already; give another --out, or remove it.")
+    check_folder(out.parent, "--out")
     if (source is None) != (target is None):
         raise ConfigError(f"--{'source' if source is None else 'target'} is missing; give both datasets, or neither.")
     if source is None and table.name.endswith((".json", ".json.gz")):
@@ -192,6 +224,8 @@ def calibrate(
         raise ConfigError(f"{write} exists already; give another --write, or remove it.")
     if write is not None and not write.parent.is_dir():
         raise ConfigError(f"There is no folder {write.parent}; make it, or give another --write.")
+    if write is not None:
+        check_folder(write.parent, "--write")
     from otpilot.report.calibration import check_picture, render, write_config, write_heat_map
 
     if out is not None:
@@ -223,6 +257,7 @@ def views(
     if not context.args or {"-h", "--help"} & set(context.args):
         console.print(views.__doc__, markup=False)
         raise typer.Exit(0 if context.args else 2)
+    check_folder(out, "--out")
     prepare_process()
     with console.status("Loading LeRobot ..."):
         from otpilot.training.command import look_at_views
@@ -261,9 +296,9 @@ def evaluate(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("demo"),
     steps: Annotated[
-        int | None, typer.Option(help="Training steps of each method; default: what fits in 5 minutes.")
+        int | None, typer.Option(help="Training steps of each method; default: what fits in 5 minutes.", min=1)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of training.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of training.", min=0)] = 0,
     episodes: Annotated[int, typer.Option(help="Closed-loop episodes per cell.", min=1)] = 100,
     method: Annotated[
         list[str] | None,
@@ -274,6 +309,7 @@ def demo(
     policy: Annotated[str, typer.Option(help="act or diffusion (which takes longer).")] = "act",
 ) -> None:
     """See a policy cross from one domain to another: record, pair, train two ways, evaluate, report."""
+    check_folder(out.parent, "--out")
     prepare_process()
     from otpilot.demo.run import run_demo
     from otpilot.demo.settings import DEFAULT_METHODS
@@ -287,6 +323,18 @@ app.add_typer(config_commands.app, name="config")
 app.add_typer(loop_commands.app, name="loop")
 app.add_typer(propose_commands.app)
 app.add_typer(recipes_commands.app, name="recipes")
+
+
+def _let_go_of_the_output() -> None:
+    """Let what is still to be written go nowhere, so that Python does not complain of it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print_os_error(error: OSError) -> None:
+    """Say which file or folder it was and what the system said; otherwise of which kind the error is."""
+    names = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    told = f"{names}: {error.strerror}." if names and error.strerror else f"{type(error).__name__}: {error}"
+    errors.print(f"[bold red]Error:[/] {_plain(told)}", soft_wrap=True)
 
 
 def _plain(text: str) -> str:

@@ -34,6 +34,39 @@ def test_check_counts_the_bad_ones(world, tmp_path):
     assert result.stdout.splitlines()[-1] == "2 files: 2 with problems; 2 problems, 0 notes."
 
 
+@pytest.mark.parametrize("words", [["--steps=0"], ["--steps", "0"]])
+@pytest.mark.parametrize("first", [True, False])
+def test_check_takes_overrides_as_training_does(world, tmp_path, words, first):
+    path = world.write(tmp_path / "cfg.json")
+    result = run("config", "check", *((*words, path) if first else (path, *words)))
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1] == "1 file: 1 with problems; 1 problem, 0 notes."
+    assert "steps is 0" in result.stdout
+
+
+@pytest.mark.parametrize("words", [["recipe:r1", "--steps", "7"], ["--steps", "7", "recipe:r1"]])
+def test_show_takes_overrides_as_training_does(words):
+    assert "steps = 7  (override)" in run("config", "show", *words).stdout.splitlines()
+
+
+def test_show_shows_one_file():
+    assert "given: recipe:r1, recipe:r2" in str(run("config", "show", "recipe:r1", "recipe:r2").exception)
+
+
+@pytest.mark.parametrize("text", ["day: 2025-12-29\n", "steps: 3\n"])
+def test_migrate_gives_json_for_what_yaml_calls_a_day(tmp_path, text):
+    (tmp_path / "a.yaml").write_text(text)
+    assert json.loads(run("config", "migrate", tmp_path / "a.yaml").stdout) in ({"day": "2025-12-29"}, {"steps": 3})
+
+
+@pytest.mark.parametrize("text", ["1: 2\n", "ot: {lambda_ot: .inf}\n", "day: !!timestamp 2025-12-29\n"])
+def test_migrate_refuses_what_json_cannot_hold(tmp_path, text):
+    (tmp_path / "a.yaml").write_text(text)
+    result = run("config", "migrate", tmp_path / "a.yaml")
+    assert isinstance(result.exception, ConfigError)
+    assert result.stdout == ""
+
+
 def test_show_as_json_reads_back(tmp_path):
     result = run("config", "show", "recipe:r1", "--json", "--steps=7")
     body = json.loads(result.stdout)
@@ -99,7 +132,9 @@ def test_a_yaml_migration_keeps_its_numbers(tmp_path):
     assert yaml.safe_load((tmp_path / "a.yaml").read_text())
 
 
-@pytest.mark.parametrize("words", [["recipes", "list"], ["config", "--help"], ["config", "migrate", "recipe:iter1"]])
+@pytest.mark.parametrize(
+    "words", [["recipes", "list"], ["config", "--help"], ["config", "migrate", "recipe:iter1"], ["--version"]]
+)
 def test_what_needs_no_lerobot_does_not_load_it(words):
     code = (
         "import sys\nfrom otpilot.cli import app\n"

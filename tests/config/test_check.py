@@ -10,6 +10,8 @@ import otpilot.sim.env_config  # noqa: F401 - registers the env type
 from otpilot.config.check import check_config
 from otpilot.config.hygiene import IDLE
 from otpilot.config.recipes import list_recipes
+from otpilot.config.schema import encode, load_config
+from otpilot.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "data" / "configs").glob("*.json"))
 FEATURE = {"src_key": "action", "weight_label": 1.0}
@@ -66,6 +68,19 @@ def test_all_unknown_keys_are_found_at_once_and_the_rest_is_checked(check):
         ("--ot.lambda_ot=-1", ["ot.lambda_ot is -1"]),
         ("--policy.type=actt", ["actt", "Did you mean 'act'"]),
         ("--batch_size=0", ["batch_size is 0"]),
+        ("--num_workers=-1", ["num_workers is -1"]),
+        ("--log_freq=-1", ["log_freq is -1"]),
+        ("--seed=-1", ["seed is -1; allowed: a whole number >= 0"]),
+        ("--seed=4294967296", ["seed is 4294967296; allowed: a whole number from 0 to 4294967295"]),
+        ("--threads=-2", ["threads is -2; allowed: a whole number >= 1"]),
+        ("--save_freq=-5", ["save_freq is -5"]),
+        ("--env_eval_freq=-5", ["env_eval_freq is -5"]),
+        ("--max_eval_samples=-5", ["max_eval_samples is -5"]),
+        ("--prefetch_factor=0", ["prefetch_factor is 0"]),
+        ("--eval.n_episodes=0", ["eval.n_episodes is 0"]),
+        ("--policy.optimizer_lr=-1", ["policy.optimizer_lr is -1.0; allowed: a finite number >= 0"]),
+        ("--policy.optimizer_lr=nan", ["policy.optimizer_lr is nan"]),
+        ("--ot.batch_ratio=5", ["ot.batch_ratio is 5.0", "2.0"]),
         ("--eval_steps=10", ["eval_split"]),
         ("--early_stopping.patience_eval_intervals=3", ["early_stopping watches eval/offline_eval/avg_loss"]),
         ("--early_stopping.monitor=sim/success_mean", ["early_stopping watches sim/", "closed loop"]),
@@ -83,6 +98,47 @@ def test_problems(check, override, words):
         assert has(result.problems, *words), result
     else:
         assert result.problems == ()  # the later override of the same thing wins
+
+
+@pytest.mark.parametrize("key", ["optimizer.lr", "optimizer.weight_decay", "scheduler.num_warmup_steps"])
+def test_a_section_that_is_used_instead_of_the_preset_is_checked_as_well(check, key):
+    body = {
+        "use_policy_training_preset": False,
+        "optimizer": {"type": "adamw", "lr": 1e-4},
+        "scheduler": {"type": "diffuser", "name": "cosine", "num_warmup_steps": 0},
+    }
+    assert check(**body).problems == ()
+    assert has(check(f"--{key}=-1", **body).problems, f"{key} is -1")
+
+
+def test_an_unknown_choice_is_told_once(check):
+    assert len(check("--policy.type=actt").problems) == 1
+
+
+def test_training_refuses_what_check_finds_and_notes_what_is_said_in_vain(world, tmp_path):
+    path = world.write(tmp_path / "cfg.json")
+
+    def load(*words):
+        return load_config([f"--config_path={path}", *words], check_output=False)
+
+    with pytest.raises(ConfigError, match=r"^steps is -5; .* batch_size is 0; [^.]*\.$"):
+        load("--steps=-5", "--batch_size=0")
+    with pytest.raises(ConfigError, match="early_stopping watches sim/success_mean"):
+        load("--early_stopping.monitor=sim/success_mean")
+    with pytest.raises(ConfigError, match="keep_best is true, but nothing is evaluated"):
+        load("--keep_best=true")
+    words = ["--use_policy_training_preset=false", "--optimizer={type: adamw, lr: 1e-4}"]
+    loaded = load(*words, "--policy.optimizer_lr=1e-4", "--policy.optimizer_lr_backbone=1e-4")
+    assert has(loaded.notes, "policy.optimizer_lr has no effect")
+    assert not has(loaded.notes, "optimizer_lr_backbone")  # ACT reads it beside any optimizer
+    assert load().notes == ()
+
+
+def test_a_config_that_a_machine_filled_in_says_nothing_in_vain(world, tmp_path):
+    full = encode(load_config([f"--config_path={world.write(tmp_path / 'cfg.json')}"], check_output=False).config)
+    full["policy"]["device"] = "cpu"
+    (tmp_path / "full.json").write_text(json.dumps(full))
+    assert not has(load_config([f"--config_path={tmp_path / 'full.json'}"], check_output=False).notes, "no effect")
 
 
 def test_terms_that_a_policy_cannot_embed(check):
@@ -149,6 +205,12 @@ def test_weights_that_have_to_be_downloaded_are_noted(check, tmp_path, monkeypat
 def test_a_policy_in_a_checkpoint_that_is_elsewhere(check):
     result = check(**{"policy": {"path": "/nowhere/pretrained_model"}})
     assert (result.problems, result.notes) == ((), ("policy.path is not on this machine: /nowhere/pretrained_model.",))
+
+
+def test_a_policy_whose_weights_are_elsewhere_is_a_note(check):
+    result = check(**{"policy.pretrained_path": "/nowhere/pretrained_model"})
+    told = ("policy.pretrained_path is not on this machine: /nowhere/pretrained_model.",)
+    assert (result.problems, result.notes) == ((), told)
 
 
 def test_files_that_cannot_be_read_are_problems(tmp_path):

@@ -3,6 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otpilot.config.compat import LOSS_ALIASES, OTHER_WORDS, is_seed_era, make_way, translate
+from otpilot.config.ot import OTConfig
+from otpilot.config.plain import plain
 from otpilot.errors import ConfigError
 
 
@@ -26,6 +28,26 @@ def test_contradictions_are_refused():
     with pytest.raises(ConfigError, match="remove heuristic"):
         loss_of(heuristic=True, prior="product")
     assert loss_of(epsilon=0.1, reg=0.1) == {"reg": 0.1}
+
+
+def test_a_config_of_the_fork_is_known_by_its_obs_keys_as_well():
+    """One that leaves out eval_freq and heuristic was read as today's: another loss, other rows, other pictures."""
+    fork = {"ot": {"obs_keys": ["action"], "lambda_ot": 0.1, "loss_config": {"features": [], "reg": 0.02}}}
+    made = translate(fork)
+    assert is_seed_era(fork)
+    assert made.config["ot"]["rows"] == "separate"
+    assert made.config["ot"]["loss_config"]["objective"] == "plan_cost"
+    assert not is_seed_era(made.config)  # and so it comes back equal
+    assert translate(made.config).config == made.config
+
+
+@pytest.mark.parametrize("ours", [{"rows": "shared"}, {"obs_keys": []}, {"loss_config": {"prior": "product"}}])
+def test_whoever_says_more_than_the_fork_could_writes_for_us(ours):
+    assert not is_seed_era({"ot": {"obs_keys": ["action"], "lambda_ot": 0.1, **ours}})
+
+
+def test_what_training_writes_is_never_of_the_fork():
+    assert not is_seed_era({"ot": plain(OTConfig(obs_keys=("action",)))})
 
 
 def test_todays_configs_come_back_equal():

@@ -2,18 +2,8 @@ import json
 
 import pytest
 
-from otpilot.config.files import parse_yaml, read_config_file, to_json
+from otpilot.config.files import read_config_file, to_json
 from otpilot.errors import ConfigError, MissingFileError
-
-
-@pytest.mark.parametrize("text", ["5e-5", "1e-3", "2.0e-4", "-3E+2", "1_0e1", ".5e1"])
-def test_numbers_with_an_exponent_are_numbers(text):
-    assert parse_yaml(text) == float(text.replace("_", ""))
-
-
-@pytest.mark.parametrize("text", ["e5", "1e", "5e5x", "auto", "e-5"])
-def test_words_stay_words(text):
-    assert parse_yaml(text) == text
 
 
 def test_yaml_and_json_hold_the_same(tmp_path):
@@ -37,6 +27,10 @@ def test_a_checkpoints_folder_means_its_config(tmp_path):
         ("a.yaml", "a: [1", r"a\.yaml is not valid YAML"),
         ("a.json", "[1]", "holds a list"),
         ("a.yaml", "", "holds a NoneType"),
+        ("a.json", '{"ot": {"reg": 1, "reg": 2}}', r"a\.json: ot\.reg stands twice"),
+        ("a.yaml", "ot: {reg: 1, reg: 2}", r"a\.yaml: ot\.reg stands twice"),
+        ("a.json", "[" * 5000, r"a\.json: .*nested too deeply"),
+        ("a.yaml", "a: .inf", r"a\.yaml: a is inf"),
     ],
 )
 def test_broken_files(tmp_path, name, text, words):
@@ -52,3 +46,9 @@ def test_missing_and_unreadable_files(tmp_path):
     (tmp_path / "latin.json").write_bytes(b'{"a": "\xe9"}')
     with pytest.raises(ConfigError, match="cannot be read"):
         read_config_file(tmp_path / "latin.json")
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.json", '{"steps": 3}'), ("a.yaml", "steps: 3")])
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path, name, text):
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert read_config_file(tmp_path / name) == {"steps": 3}

@@ -28,7 +28,7 @@ def run(world, tmp_path) -> Path:
 
 
 def resumed(name, *more):
-    return load_config(["--resume=true", f"--config_path={name}", *more])
+    return load_config(["--resume", f"--config_path={name}", *more])
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,15 @@ def path(world, tmp_path):
     return world.write(tmp_path / "cfg.json")
 
 
+@pytest.fixture
+def saved_policy(world, path):
+    """Return a folder with a policy's config, as a checkpoint has it."""
+    folder = path.with_name("policy")
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(world.config()["policy"]))
+    return folder
+
+
 def read(path, *overrides):
     return load_config([f"--config_path={path}", *overrides]).config
 
@@ -70,11 +79,25 @@ def test_overrides_reach_into_lists(world, tmp_path):
         ("--steps=many", ["steps", "many"]),
         ("--env.type=otpilot_tabletop --env.cells=[nowhere:full]", ["nowhere"]),
         ("steps=3", ["steps=3", "--key=value"]),
+        ("--policy.chunk_size=0", ["policy: ", "chunk size", "Got 4 for `n_action_steps` and 0"]),
+        ("--policy.n_action_steps=1000", ["policy: ", "Got 1000 for `n_action_steps`"]),
+        ("--policy.device=tpu", ["policy: Unknown device tpu", "cuda"]),
+        ("--policy.optimizer_lr=fast", ["`policy.optimizer_lr`: Couldn't parse 'fast'"]),
+        ("--dataset.eval_split=1.5", ["eval_split must be in [0.0, 1.0), got 1.5"]),
+        ("--dataset.episodes=[0,0]", ["duplicates: [0]"]),
+        ("--policy.push_to_hub=true", ["policy.push_to_hub=false", "policy.repo_id"]),
+        ("--policy.path=/nope", ["policy.path: there is no folder /nope", "owner/name"]),
+        ("--policy.pretrained_path=/nope", ["policy.pretrained_path: there is no folder /nope"]),
+        ("--policy.path={policy} --policy.optimizer_lrr=3", ["'policy.optimizer_lrr'", "Did you mean 'optimizer_lr'"]),
+        ("--policy.path={policy} --policy.dropout=lots", ["dropout", "lots"]),
+        ("--policy.path={policy} --policy.chunk_size=1", ["chunk size", "1 for `chunk_size`"]),
+        ("--output_dir={policy}/config.json/x", ["config.json", "cannot be made", "another --output_dir"]),
+        ("--output_dir=/proc/x/y", ["/proc/x/y cannot be made in /proc", "another --output_dir"]),
     ],
 )
-def test_bad_settings_name_key_value_and_way_out(path, override, words):
+def test_bad_settings_name_key_value_and_way_out(path, saved_policy, override, words):
     with pytest.raises(ConfigError) as caught:
-        read(path, *override.split())
+        read(path, *override.replace("{policy}", str(saved_policy)).split())
     for word in words:
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -131,6 +154,51 @@ def test_a_constant_rate_without_the_preset(world, tmp_path):
         schedule.step()
         rates.append(built.param_groups[0]["lr"])
     assert rates == [1e-4] * 5
+
+
+def test_a_saved_policy_is_taken_with_changes(path, saved_policy):
+    config = read(path, f"--policy.path={saved_policy}", "--policy.dropout=0.3")
+    assert (config.policy.dropout, config.policy.chunk_size) == (0.3, 4)
+    assert config.policy.pretrained_path == saved_policy
+    assert read(path, "--policy.path=null").policy.pretrained_path is None
+
+
+@pytest.mark.parametrize("words", [[], ["--steps=3"]])
+def test_without_a_dataset_it_says_what_to_give(words):
+    with pytest.raises(ConfigError, match=r"names no dataset; give dataset\.repo_id .* --config_path=FILE"):
+        load_config(words)
+
+
+def test_an_output_folder_is_only_tried(path, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    read(path, f"--output_dir={tmp_path / 'a' / 'b'}")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_sketch_trains_once_robot_and_data_are_named(world):
+    """What docs/knobs.md says must be given beside a sketch is all that it lacks."""
+    ours = world.config()
+    data = [
+        f"--{section}.{key}={ours[section][key]}"
+        for section, key in (
+            ("dataset", "repo_id"),
+            ("dataset", "root"),
+            ("ot", "src_repo_id"),
+            ("ot", "src_root"),
+            ("ot", "pair_info_path"),
+        )
+    ]
+    sketch = Path(__file__).parents[1] / "data" / "sketches" / "stable_ot.yaml"
+    args = [
+        f"--config_path={sketch}",
+        "--policy.type=act",
+        "--dataset.eval_split=0.1",
+        "--policy.n_action_steps=8",
+        *data,
+    ]
+    with pytest.raises(ConfigError, match=r"policy\.push_to_hub=false"):
+        load_config(args, check_output=False)
+    assert load_config([*args, "--policy.push_to_hub=false"], check_output=False).config.seed == 42
 
 
 def test_an_existing_output_folder_is_refused(path, tmp_path):

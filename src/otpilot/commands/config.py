@@ -44,9 +44,13 @@ def show(
     """Print a config with every default filled in, and where each value comes from; --key=value overrides it."""
     _load_lerobot()
     from otpilot.config.canonical import flatten
+    from otpilot.config.overrides import split_options
     from otpilot.config.show import resolve
 
-    resolved = resolve(file, context.args)
+    files, overrides = split_options([file, *context.args])
+    if len(files) != 1:
+        raise ConfigError(f"One file is shown at a time; given: {', '.join(files) or 'none'}.")
+    resolved = resolve(files[0], overrides)
     _tell(resolved.notes)
     if as_json:
         typer.echo(to_json(resolved.body), nl=False)
@@ -67,13 +71,13 @@ def check(
 ) -> None:
     """Look for problems: unknown keys, values out of range, contradictions. Needs no data and no GPU; exit code 1.
 
-    Overrides (--key=value) hold for every file.
+    Overrides (--key=value or --key value) hold for every file.
     """
     _load_lerobot()
     from otpilot.config.check import check_config
+    from otpilot.config.overrides import split_options
 
-    overrides = [*context.args, *(file for file in files if file.startswith("--"))]
-    files = [file for file in files if not file.startswith("--")]
+    files, overrides = split_options([*files, *context.args])
     if not files:
         raise ConfigError("No file to check; give one or more, then --key=value for all of them.")
     results = [check_config(file, overrides) for file in files]

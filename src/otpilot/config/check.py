@@ -9,8 +9,9 @@ from typing import Any
 from otpilot.config.chatter import caught_warnings
 from otpilot.config.compat import Translation
 from otpilot.config.hygiene import absences, contradictions, idle_keys
+from otpilot.config.known import unknown_keys
 from otpilot.config.rewriting import drop, read
-from otpilot.config.schema import Given, TrainConfig, complete, read_arguments, unknown_keys
+from otpilot.config.schema import Given, TrainConfig, complete, read_arguments
 from otpilot.errors import ConfigError, MissingFileError
 
 SAID_OTHERWISE = ("Device '", "No accelerated backend")
@@ -42,7 +43,8 @@ def check_config(name: str, overrides: Sequence[str] = ()) -> Checked:
         with caught_warnings() as heard:
             loaded = complete(trimmed, check_output=False)
     except ConfigError as error:
-        return Checked(name=name, problems=(*problems, str(error)), notes=notes)
+        problems = problems if str(error) in problems else (*problems, str(error))
+        return Checked(name=name, problems=problems, notes=notes)
     config = loaded.config
     notes = (*loaded.notes, *idle_keys(body, config), *_elsewhere(trimmed, config, heard), *absences(config))
     return Checked(name=name, problems=(*problems, *contradictions(config)), notes=notes)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from otpilot.config import sketch
-from otpilot.config.fork import spell_out_fork, translate_eval_freq, translate_heuristic
+from otpilot.config.fork import FORK_LOSS_KEYS, FORK_OT_KEYS, spell_out_fork, translate_eval_freq, translate_heuristic
 from otpilot.config.resuming import without_resumption
 from otpilot.config.rewriting import Rewriting, drop
 
@@ -23,9 +23,10 @@ LOSS_ALIASES = {
 """Other names of the settings in ot.loss_config; the value stays."""
 
 ALIASES = {f"ot.loss_config.{old}": f"ot.loss_config.{new}" for old, new in LOSS_ALIASES.items()}
+SAME_VALUE = {**ALIASES, **sketch.RENAMED}
+"""Every other name of a key whose value stays."""
 OTHER_WORDS = {
-    **ALIASES,
-    **sketch.RENAMED,
+    **SAME_VALUE,
     "ot.loss_config.heuristic": "ot.loss_config.prior",
     "train.ema": "ema_decay",
 }
@@ -68,10 +69,17 @@ def translate(config: Mapping[str, Any], *, seed_era: bool | None = None) -> Tra
 
 
 def is_seed_era(config: Mapping[str, Any]) -> bool:
-    """Whether the config was written for the LeRobot 0.4 fork: it says `eval_freq`, or `heuristic` in the loss."""
+    """Whether the config was written for the LeRobot 0.4 fork.
+
+    It says `eval_freq`, or `heuristic` in the loss; or `ot.obs_keys`, which decide nothing today, beside keys that the
+    fork had as well.
+    """
     ot = config.get("ot")
-    loss = ot.get("loss_config") if isinstance(ot, Mapping) else None
-    return "eval_freq" in config or (isinstance(loss, Mapping) and "heuristic" in loss)
+    section = ot if isinstance(ot, Mapping) else {}
+    loss = section.get("loss_config")
+    inner = loss if isinstance(loss, Mapping) else {}
+    old = section.keys() <= FORK_OT_KEYS and inner.keys() <= FORK_LOSS_KEYS
+    return "eval_freq" in config or "heuristic" in inner or (bool(section.get("obs_keys")) and old)
 
 
 def make_way(body: dict[str, Any], key: str) -> None:

@@ -7,6 +7,14 @@ from otpilot.errors import ConfigError
 
 KEPT = "written for the LeRobot 0.4 fork, so its values are kept"
 
+FORK_OT_KEYS = frozenset({
+    "enable", "src_repo_id", "src_root", "src_episodes", "pair_info_path", "batch_ratio", "bc_src_weight",
+    "normalize_bc_weights_by_ds_size", "lambda_ot", "obs_keys", "base_index_src", "base_index_tgt", "window_size",
+    "no_window", "sharpness", "topk_src_episodes", "loss_config",
+})  # fmt: skip
+FORK_LOSS_KEYS = frozenset({"features", "reg", "tau_src", "tau_tgt", "heuristic"})
+"""What a config of the fork could say; whoever says more writes for us."""
+
 # What the fork computed, whatever its JSON said; ours for new configs are the defaults of LossConfig and OTConfig.
 LOSS_VALUES = {
     "cost": "l2_squared",

@@ -1,13 +1,17 @@
 """What a valid config says in vain, or says against itself: one row or one function for each."""
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from otpilot.config.rewriting import MISSING, read
-from otpilot.config.schema import TrainConfig
+
+if TYPE_CHECKING:
+    from otpilot.config.schema import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -15,11 +19,11 @@ class Idle:
     """A key that has no effect where `when` holds, and why."""
 
     key: str
-    when: Callable[[TrainConfig], bool]
+    when: "Callable[[TrainConfig], bool]"
     why: str
 
 
-def _always(_: TrainConfig) -> bool:
+def _always(_: "TrainConfig") -> bool:
     return True
 
 
@@ -55,15 +59,27 @@ IDLE = (
 )
 """Keys that may be idle; told only where the file gives them a value."""
 
+ALWAYS_USED = frozenset({"optimizer_lr_backbone"})
+"""What a policy uses of its preset even where an optimizer section replaces that."""
+LOWEST = {
+    "steps": 1, "batch_size": 1, "num_workers": 0, "prefetch_factor": 1, "log_freq": 0, "eval_steps": 0,
+    "env_eval_freq": 0, "max_eval_samples": 0, "save_freq": 0, "seed": 0, "threads": 1, "eval.n_episodes": 1,
+    "eval.batch_size": 0,
+}  # fmt: skip
+"""Whole numbers of LeRobot's own, and from where on training can use them."""
+HIGHEST_SEED = 2**32 - 1
+PRESET = ("optimizer_", "scheduler_")
+"""How a policy's own settings of the optimiser and the schedule begin."""
 
-def idle_keys(body: Mapping[str, Any], config: TrainConfig) -> Iterator[str]:
+
+def idle_keys(body: Mapping[str, Any], config: "TrainConfig") -> Iterator[str]:
     """Yield a sentence for each key of a plain config that decides nothing."""
     for idle in IDLE:
         if read(body, idle.key, MISSING) not in (MISSING, None) and idle.when(config):
             yield f"{idle.key} has no effect: {idle.why}."
     if body.get("use_policy_training_preset") is False:
         for key in body.get("policy") or {}:
-            if key.startswith(("optimizer_", "scheduler_")):
+            if key.startswith(PRESET) and key not in ALWAYS_USED:
                 yield f"policy.{key} has no effect: use_policy_training_preset is false."
     if config.ot.enable and config.ot.lambda_ot == 0:
         yield "ot.lambda_ot is 0: the source rows are cloned, and nothing is transported."
@@ -74,11 +90,9 @@ def idle_keys(body: Mapping[str, Any], config: TrainConfig) -> Iterator[str]:
             yield f"ot.loss_config.features.{number} ({term.name}) has no effect: its weights are 0."
 
 
-def contradictions(config: TrainConfig) -> Iterator[str]:
+def contradictions(config: "TrainConfig") -> Iterator[str]:
     """Yield a sentence for each thing that training would stumble over, though every value alone is allowed."""
-    for name, low in (("steps", 1), ("batch_size", 1), ("num_workers", 0), ("log_freq", 0), ("eval_steps", 0)):
-        if getattr(config, name) < low:
-            yield f"{name} is {getattr(config, name)}; allowed: a whole number >= {low}."
+    yield from _out_of_range(config)
     closed_loop = config.env is not None and config.env_eval_freq > 0
     if config.early_stopping is not None:
         monitor = config.early_stopping.monitor
@@ -94,7 +108,27 @@ def contradictions(config: TrainConfig) -> Iterator[str]:
         yield from _transport(config)
 
 
-def _transport(config: TrainConfig) -> Iterator[str]:
+def _out_of_range(config: "TrainConfig") -> Iterator[str]:
+    for key, low in LOWEST.items():
+        value = attrgetter(key)(config)
+        if value is not None and value < low:
+            yield f"{key} is {value}; allowed: a whole number >= {low}."
+    if config.seed is not None and config.seed > HIGHEST_SEED:
+        yield f"seed is {config.seed}; allowed: a whole number from 0 to {HIGHEST_SEED}."
+    rates = {f"policy.{key}": value for key, value in _values(config.policy).items() if key.startswith(PRESET)}
+    if not config.use_policy_training_preset:  # else they hold what the policy's preset says
+        for section in ("optimizer", "scheduler"):
+            rates |= {f"{section}.{key}": value for key, value in _values(getattr(config, section)).items()}
+    for key, value in rates.items():
+        if isinstance(value, int | float) and not 0 <= value < math.inf:
+            yield f"{key} is {value}; allowed: a finite number >= 0."
+
+
+def _values(section: object | None) -> dict[str, Any]:
+    return {} if section is None else vars(section)
+
+
+def _transport(config: "TrainConfig") -> Iterator[str]:
     ot = config.ot
     if not ot.src_repo_id and not ot.src_root:
         yield "ot.enable is true, but there is no source dataset; set ot.src_repo_id and ot.src_root."
@@ -110,7 +144,7 @@ def _transport(config: TrainConfig) -> Iterator[str]:
             )
 
 
-def absences(config: TrainConfig) -> Iterator[str]:
+def absences(config: "TrainConfig") -> Iterator[str]:
     """Yield a sentence for each file that training will need and that is not on this machine."""
     ot = config.ot
     wanted = [("dataset.root", config.dataset.root)]
@@ -122,6 +156,9 @@ def absences(config: TrainConfig) -> Iterator[str]:
     for key, path in wanted:
         if path is not None and not Path(path).exists():
             yield f"{key} is not on this machine: {path}."
+    own = getattr(config.policy, "pretrained_path", None)
+    if own is not None and not Path(own).is_dir():
+        yield f"policy.pretrained_path is not on this machine: {own}."
     weights = getattr(config.policy, "pretrained_backbone_weights", None)
     if weights and not list(_torch_cache().glob(f"{str(weights).split('_', maxsplit=1)[0].lower()}-*.pth")):
         yield (

@@ -227,7 +227,7 @@ class OTConfig:
     """Optimal-transport co-training: the source dataset, the pairs, the weight and the loss.
 
     `lambda_ot` is a number or "auto"; auto keeps the transport's share of the encoder gradient at
-    `target_grad_share` of behaviour cloning's. `batch_ratio` is pair rows over batch_size (rows = separate).
+    `target_grad_share` of behaviour cloning's. `batch_ratio` is pair rows over batch_size, 2 at most (rows = separate).
     `bc_src_weight` is the source's share of the behaviour-cloning rows; unless `normalize_bc_weights_by_ds_size`,
     both weights are first multiplied by the size of their dataset; "auto" is .75 where source rows are shown in the
     target's view, so that both looks are learned, and .5 elsewhere (docs/log.md, 2026-11-22). `stats` says whose
@@ -285,7 +285,7 @@ class OTConfig:
         check_number("ot", "cutoff_quantile", self.cutoff_quantile, high=1.0)
         check_number("ot", "src_weight", self.src_weight, open_low=True)
         _check_auto("lambda_ot", self.lambda_ot)
-        check_number("ot", "batch_ratio", self.batch_ratio, open_low=True)
+        check_number("ot", "batch_ratio", self.batch_ratio, high=2.0, open_low=True)
         _check_auto("bc_src_weight", self.bc_src_weight, high=1.0)
         check_number("ot", "target_grad_share", self.target_grad_share, open_low=True, high=1.0)
         check_number("ot", "weight_warmup_ratio", self.weight_warmup_ratio, high=1.0)

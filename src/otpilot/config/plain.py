@@ -6,6 +6,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from otpilot.config.hints import named
 from otpilot.config.ot import OTConfig
 from otpilot.config.training import DiscreteActionsConfig, EarlyStoppingConfig, GuardConfig
 from otpilot.errors import ConfigError, closest
@@ -81,7 +82,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             return float(value)
         if isinstance(value, kind):
             return value
-    raise ConfigError(f"{where} is {value!r}; allowed: {_named(hint)}.")
+    raise ConfigError(f"{where} is {value!r}; allowed: {named(hint, where.rpartition('.')[2])}.")
 
 
 def _union(options: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -95,11 +96,5 @@ def _union(options: tuple[Any, ...], value: Any, where: str) -> Any:
             return _value(option, value, where)
         except ConfigError:
             continue
-    raise ConfigError(f"{where} is {value!r}; allowed: {' or '.join(map(_named, chosen))}.")
-
-
-def _named(hint: Any) -> str:
-    if typing.get_origin(hint) is Literal:
-        return ", ".join(map(repr, typing.get_args(hint)))
-    names = {float: "a number", int: "a whole number", bool: "true or false", str: "a word"}
-    return names.get(hint, str(hint).replace("typing.", ""))
+    allowed = " or ".join(named(option, where.rpartition(".")[2]) for option in chosen)
+    raise ConfigError(f"{where} is {value!r}; allowed: {allowed}.")

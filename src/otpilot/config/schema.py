@@ -1,32 +1,47 @@
 """The training config: LeRobot's own plus the `ot` section, read from JSON and dotted `--key=value` overrides."""
 
 import copy
-import dataclasses
+import io
 import itertools
 import json
 import math
+import re
 import sys
-import types
-import typing
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import draccus
 import lerobot.policies  # noqa: F401 - its import registers the policy types
-import yaml
 from draccus.utils import DecodingError, ParsingError
 from lerobot.configs.default import WandBConfig
+from lerobot.configs.policies import PreTrainedConfig
 from lerobot.configs.train import TrainPipelineConfig
 
 from otpilot.config.compat import Translation, is_seed_era, make_way, translate
-from otpilot.config.files import parse_yaml, read_config_file
+from otpilot.config.files import check_folder, read_config_file
+from otpilot.config.hygiene import contradictions, idle_keys
+from otpilot.config.known import check_keys
+from otpilot.config.notation import parse_yaml
 from otpilot.config.ot import OTConfig, check_number
+from otpilot.config.overrides import CONFIG_PATH, expand_home, home_of, override, parse_options
 from otpilot.config.resuming import POLICY_FOLDER, check_kept, find_checkpoint_config, run_folder, without_resumption
 from otpilot.config.training import DiscreteActionsConfig, EarlyStoppingConfig, GuardConfig
-from otpilot.errors import ConfigError, OtpilotError, closest
+from otpilot.errors import ConfigError, OtpilotError
+
+NO_CHECKPOINT = (
+    "there is no folder {}; give a checkpoint's pretrained_model folder, or a repository of the Hub as owner/name."
+)
+NO_DATASET = (
+    "The config names no dataset; give dataset.repo_id (and dataset.root where it lies on this machine), or a config "
+    "file with --config_path=FILE."
+)
+NO_REPOSITORY = (
+    "policy.push_to_hub is true, which is LeRobot's default, but policy.repo_id does not say where to; set "
+    "policy.push_to_hub=false (the model stays in the run folder), or give policy.repo_id."
+)
 
 
 @dataclass
@@ -99,9 +114,10 @@ def read_arguments(args: Sequence[str]) -> Given:
         MissingFileError: If the config file is not there.
         ConfigError: If an argument or the file cannot be read.
     """
-    options = _parse_options(args)
-    config_path = options.pop("config_path", None)
-    resumed = parse_yaml(options.get("resume", "false")) is True
+    options = parse_options(args)
+    given_path = options.pop(CONFIG_PATH, None)
+    config_path = None if given_path is None else home_of(given_path)
+    resumed = "resume" in options and parse_yaml(options["resume"] or "true") is True
     if config_path and resumed:
         config_path = str(find_checkpoint_config(config_path))
     body = read_config_file(config_path) if config_path else {}
@@ -111,7 +127,8 @@ def read_arguments(args: Sequence[str]) -> Given:
     seed_era = is_seed_era(body) if config_path else None  # an override does not change what a file was written for
     for key, text in options.items():
         make_way(body, key)
-        _override(body, key, text)
+        override(body, key, text, TrainConfig)
+    expand_home(body)
     if resumed:
         check_kept(before, body, options)
     return Given(translation=translate(body, seed_era=seed_era), config_path=config_path, overridden=frozenset(options))
@@ -124,9 +141,29 @@ def load_config(args: Sequence[str], *, check_output: bool = True) -> LoadedConf
 
     Raises:
         MissingFileError: If the config file is not there.
-        ConfigError: If a key is unknown, a value is out of range, or LeRobot refuses the combination.
+        ConfigError: If a key is unknown, a value is out of range, two contradict, or LeRobot refuses the combination.
     """
-    return complete(read_arguments(args), check_output=check_output)
+    given = read_arguments(args)
+    loaded = complete(given, check_output=check_output)
+    if problems := tuple(contradictions(loaded.config)):
+        raise ConfigError(" ".join(problems))
+    if check_output and not loaded.config.resume:
+        check_folder(Path(loaded.config.output_dir), "--output_dir")
+    _check_weights(loaded.config)
+    body = given.translation.config
+    in_vain = () if _is_filled_in(body) else idle_keys(body, loaded.config)
+    return LoadedConfig(loaded.config, (*loaded.notes, *in_vain))
+
+
+def _check_weights(config: TrainConfig) -> None:
+    path = getattr(config.policy, "pretrained_path", None)
+    if path is not None and not _is_checkpoint(str(path)):
+        raise ConfigError(f"policy.pretrained_path: {NO_CHECKPOINT.format(path)}")
+
+
+def _is_filled_in(body: Mapping[str, Any]) -> bool:
+    """Whether every key is there, as in a checkpoint's train_config.json; nobody meant all of them."""
+    return all(f.name in body for f in fields(TrainConfig) if f.init)
 
 
 def complete(given: Given, *, check_output: bool = True) -> LoadedConfig:
@@ -142,6 +179,8 @@ def complete(given: Given, *, check_output: bool = True) -> LoadedConfig:
         body["ot"]["view_share"] = 0.0
         notes.append("This checkpoint was written before there were views, and goes on without (ot.view_share = 0).")
     check_keys(body, TrainConfig)
+    if "dataset" not in body:
+        raise ConfigError(NO_DATASET)
     config = decode(body)
     notes += _overruled(body, config)
     if config.resume and config_path:
@@ -189,115 +228,35 @@ def as_begun(config: TrainConfig) -> TrainConfig:
     return made
 
 
-def check_keys(body: Mapping[str, Any], schema: type, where: str = "") -> None:
-    """Raise ConfigError for the first key, at any depth, that the dataclass `schema` does not know."""
-    for _, problem in unknown_keys(body, schema, where):
-        raise ConfigError(problem)
-
-
-def unknown_keys(body: Mapping[str, Any], schema: type, where: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the dotted path of each key, at any depth, that the dataclass `schema` does not know, and a sentence.
-
-    Raises:
-        ConfigError: If a LeRobot choice (policy.type, optimizer.type, ...) is unknown.
-    """
-    known = {f.name: f for f in dataclasses.fields(schema) if f.init}
-    hints = typing.get_type_hints(schema)
-    for key, value in body.items():
-        if key == draccus.CHOICE_TYPE_KEY and where:
-            continue
-        if key not in known:
-            yield where + key, f"Unknown config key {where + key!r}.{_suggest(key, known)}"
-            continue
-        for child, nested, place in _nested(value, hints[key], where + key):
-            yield from unknown_keys(child, nested, place)
-
-
-def _suggest(key: str, known: Mapping[str, Any]) -> str:
-    return closest(key, known) or f" Known keys here: {', '.join(sorted(known))}."
-
-
-def _nested(value: Any, hint: Any, place: str) -> Iterator[tuple[Mapping[str, Any], type, str]]:
-    """Yield (dict, dataclass, prefix) for each dataclass that `value` spells out."""
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        for option in typing.get_args(hint):
-            yield from _nested(value, option, place)
-    elif typing.get_origin(hint) in (list, tuple) and isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _nested(item, typing.get_args(hint)[0], f"{place}.{index}")
-    elif isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-        yield value, _chosen(hint, value, place), f"{place}."
-
-
-def _chosen(schema: Any, value: Mapping[str, Any], place: str) -> type:
-    """Resolve a LeRobot choice (policy, optimizer, ...) by its `type`."""
-    if not hasattr(schema, "get_known_choices"):
-        return typing.cast(type, schema)
-    choices = schema.get_known_choices()
-    name = value.get(draccus.CHOICE_TYPE_KEY)
-    if name not in choices:
-        hint = closest(str(name), choices)
-        raise ConfigError(f"{place}.type is {name!r}; allowed: {', '.join(sorted(choices))}.{hint}")
-    return typing.cast(type, choices[name])
-
-
-def _parse_options(args: Sequence[str]) -> dict[str, str]:
-    options: dict[str, str] = {}
-    rest = list(args)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("--"):
-            raise ConfigError(f"Cannot read {word!r}; settings look like --key=value or --section.key=value.")
-        name, equals, value = word[2:].partition("=")
-        if not equals:
-            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
-        options[name] = value
-    return options
-
-
-def _override(body: dict[str, Any], key: str, text: str) -> None:
-    """Set a dotted key; numbers index lists, missing sections are made."""
-    *parents, last = key.split(".")
-    place: Any = body
-    for part, following in itertools.pairwise([*parents, last]):
-        if isinstance(place, list):
-            place = place[_list_index(place, part, key)]
-            continue
-        if place.get(part) is None and following.isdigit():
-            raise ConfigError(
-                f"Cannot set --{key}: the config has no list {part!r}, so there is no number {following}."
-            )
-        if place.get(part) is None:
-            place[part] = {}
-        place = place[part]
-        if not isinstance(place, dict | list):
-            raise ConfigError(f"Cannot set --{key}: {part!r} is a value, not a section.")
-    try:
-        value = parse_yaml(text) if text else ""
-    except yaml.YAMLError as error:
-        raise ConfigError(f"Cannot read the value of --{key}={text}: {error}.") from error
-    if isinstance(place, list):
-        place[_list_index(place, last, key)] = value
-    else:
-        place[last] = value
-
-
-def _list_index(items: list[Any], part: str, key: str) -> int:
-    if not part.isdigit() or int(part) >= len(items):
-        raise ConfigError(f"Cannot set --{key}: {part!r} must be a number from 0 to {len(items) - 1}.")
-    return int(part)
-
-
 def _take_pretrained_policy(body: dict[str, Any]) -> list[str]:
     """Move `policy.path` out of the body and into the arguments from which LeRobot's validate() reads it."""
     policy = body.get("policy")
     if not isinstance(policy, dict) or "path" not in policy:
         return []
-    path = policy.pop("path")
+    if (path := policy.pop("path")) is None:
+        return []
+    if not _is_checkpoint(path := str(path)):
+        raise ConfigError(f"policy.path: {NO_CHECKPOINT.format(path)}")
+    _check_beside(path, policy)
     del body["policy"]
     return [f"--policy.path={path}"] + [
         f"--policy.{key}={json.dumps(value)}" for key, value in policy.items() if key != "type"
     ]
+
+
+def _is_checkpoint(path: str) -> bool:
+    """Whether a path is a folder of this machine, or may be a repository of the Hub: NAME or OWNER/NAME."""
+    return Path(path).is_dir() or re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", path) is not None
+
+
+def _check_beside(path: str, settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError for the first setting beside policy.path that the policy in that folder does not have."""
+    try:
+        kind = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))["type"]
+        schema = PreTrainedConfig.get_known_choices()[kind]
+    except (OSError, ValueError, LookupError, TypeError):
+        return  # on the Hub, or LeRobot says what is wrong with it
+    check_keys(settings, schema, "policy.")
 
 
 def _overruled(body: Mapping[str, Any], config: TrainConfig) -> list[str]:
@@ -326,16 +285,21 @@ def _validate(config: TrainConfig, argv: Sequence[str], *, check_output: bool) -
     output_dir = config.output_dir
     if not check_output:
         config.output_dir = None
+    heard = io.StringIO()
     try:
-        with _command_line(argv):
+        with _command_line(argv), redirect_stderr(heard):
             config.validate()
+    except SystemExit as error:  # of argparse, which reads the settings beside policy.path
+        reason = heard.getvalue().rpartition("error: ")[2]
+        raise ConfigError(f"The settings beside policy.path cannot be read: {' '.join(reason.split())}.") from error
     except FileExistsError as error:
         raise ConfigError(
             f"Output folder {config.output_dir} exists already. Give another --output_dir, remove the folder, or "
             "resume it with --resume=true --config_path=<checkpoint>/pretrained_model/train_config.json."
         ) from error
-    except (ValueError, NotImplementedError, FileNotFoundError) as error:
-        raise ConfigError(str(error)) from error
+    except (DecodingError, ParsingError, ValueError, NotImplementedError, FileNotFoundError) as error:
+        told = NO_REPOSITORY if str(error).startswith("'repo_id' argument missing") else _innermost(error)
+        raise ConfigError(told) from error
     finally:
         if not check_output:
             config.output_dir = output_dir
@@ -352,10 +316,24 @@ def _command_line(argv: Sequence[str]) -> Iterator[None]:
 
 
 def _innermost(error: BaseException) -> str:
-    """Return the message of the cause that says most: our own error if there is one, else draccus's in one line."""
-    chain: BaseException | None = error
-    while chain is not None:
-        if isinstance(chain, OtpilotError):
-            return str(chain)
-        chain = chain.__cause__ or chain.__context__
-    return " ".join(str(error).split())
+    """Return the message of the cause that says most, in one line.
+
+    That is our own error if there is one, else why LeRobot's class refused its values, else draccus's for the key that
+    lies deepest.
+    """
+    chain = list(_causes(error))
+    for one in chain:
+        if isinstance(one, OtpilotError):
+            return str(one)
+    place = max((one for one in chain if isinstance(one, DecodingError)), key=lambda e: len(e.key_path), default=error)
+    for outer, inner in itertools.pairwise(chain):
+        if type(outer) is ParsingError and type(inner) in (ValueError, NotImplementedError):
+            where = ".".join(place.key_path) if isinstance(place, DecodingError) else ""
+            return " ".join(f"{where}{': ' if where else ''}{inner}".split())
+    return " ".join(str(place).split())
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from otpilot.config.canonical import Difference, diff, flatten
 from otpilot.config.chatter import caught_warnings
 from otpilot.config.files import read_config_file
+from otpilot.config.overrides import parse_options
 from otpilot.config.rewriting import MISSING, Rewriting, read
 from otpilot.config.schema import complete, encode, read_arguments
 
@@ -37,7 +38,7 @@ def resolve(name: str, overrides: Sequence[str] = ()) -> Resolved:
         loaded = complete(given, check_output=False)
     body = _as_given(encode(loaded.config), given.translation.config)
     raw, translated = flatten(read_config_file(name)), flatten(given.translation.config)
-    options = {word.removeprefix("--").partition("=")[0] for word in overrides}
+    options = set(parse_options(overrides))
     origins = {key: _origin(key, value, raw, translated, options) for key, value in flatten(body).items()}
     return Resolved(body=body, origins=origins, notes=loaded.notes)
 

@@ -8,7 +8,8 @@ import pytest
 
 from otpilot.config.canonical import config_hash
 from otpilot.config.compat import translate
-from otpilot.config.schema import TrainConfig, unknown_keys
+from otpilot.config.known import unknown_keys
+from otpilot.config.schema import TrainConfig
 from otpilot.errors import ConfigError, MissingFileError, RunError
 from otpilot.pilot.campaign.arms import Identity, Known, arm_of, failure_occurred, parent_of
 from otpilot.pilot.campaign.base import acceptable_metrics, read_base, trial_hash, trial_seeds, with_trial_logging

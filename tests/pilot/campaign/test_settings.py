@@ -77,6 +77,28 @@ def test_files_that_are_missing_or_broken_are_named(tmp_path):
         read_settings(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"budget": 5}, r"campaign\.budget is 5; allowed: a section .* a table \[budget\] in TOML"),
+        ({"promotion": 100}, r"campaign\.promotion is 100; allowed: a list of whole numbers\."),
+        ({"rules": "a"}, r"campaign\.rules is 'a'; allowed: a list of words\."),
+        (
+            {"trial": {"seeds": "a"}},
+            r"campaign\.trial\.seeds is 'a'; allowed: a whole number or a list of whole numbers",
+        ),
+    ],
+)
+def test_a_value_of_the_wrong_kind_says_which_in_words(body, words):
+    with pytest.raises(ConfigError, match=words):
+        settings_of({"base": "base.json", **body})
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    (tmp_path / "campaign.toml").write_bytes(b'\xef\xbb\xbfbase = "base.json"\n')
+    assert read_settings(tmp_path).base == "base.json"
+
+
 def test_changed_keys_names_what_may_not_change_only():
     before = settings_of(LEAST).plain()
     now = settings_of(
