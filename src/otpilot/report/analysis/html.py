@@ -12,6 +12,7 @@ from otpilot.analysis.result import Analysis
 from otpilot.report.analysis import pictures, rows, sheets
 from otpilot.report.analysis.packing import BUDGET, OFF_CHART, Packed, pack
 from otpilot.report.analysis.page_words import said
+from otpilot.report.analysis.told import postmortem_title
 from otpilot.report.analysis.words import Lang, word
 from otpilot.report.files import write_atomically
 from otpilot.report.palette import LineStyle, line_styles
@@ -46,7 +47,7 @@ def render_html(analysis: Analysis, *, lang: Lang = "en", title: str | None = No
         ("runs", word("runs", lang), sheets.runs(analysis, styles, lang)),
         ("diagnosis", word("diagnosis", lang), sheets.findings(analysis, styles, lang)),
         ("comparison", word("comparison", lang), sheets.comparisons(analysis, lang)),
-        ("postmortem", word("postmortem", lang), sheets.postmortems(analysis, lang)),
+        ("postmortem", postmortem_title(analysis.postmortems, lang), sheets.postmortems(analysis, lang)),
         ("curves", word("curves", lang), _curves(analysis, styles, lang, budget)),
         ("statistics", word("statistics", lang), sheets.statistics(analysis, styles, lang)),
         ("config", word("config differences", lang), sheets.config_differences(analysis, lang)),

@@ -13,7 +13,7 @@ from otpilot.analysis.result import Analysis, RunReport
 from otpilot.errors import OtpilotError
 from otpilot.report.analysis import blocks, rows
 from otpilot.report.analysis.append import append_atomically
-from otpilot.report.analysis.told import ranked, tell
+from otpilot.report.analysis.told import postmortem_title, ranked, tell
 from otpilot.report.analysis.words import Lang, says, word
 from otpilot.report.files import write_atomically
 from otpilot.report.markdown import escape_markdown
@@ -143,7 +143,7 @@ def _all_sections(analysis: Analysis, lang: Lang, charts: Sequence[str], *, fres
         lines = [*blocks.comparison_lines(comparisons, lang), *_verdicts(analysis, comparisons, lang)]
         yield says(word("comparison", lang), names, lang), lines
     if analysis.postmortems:
-        yield word("postmortem", lang), list(_postmortems(analysis, lang))
+        yield postmortem_title(analysis.postmortems, lang), list(_postmortems(analysis, lang))
     if charts:
         metrics = [escape_markdown(metric) for metric in rows.key_metrics(analysis)]
         yield word("curves", lang), [f"![{name}]({link})" for name, link in zip(metrics, charts, strict=False)]
@@ -211,8 +211,9 @@ def _postmortems(analysis: Analysis, lang: Lang) -> Iterator[str]:
         yield from blocks.postmortem_run_lines(analysis.run(name), metric=metric, baseline=True, lang=lang)
     for found in analysis.postmortems:
         pair = f"{escape_markdown(found.run)} {word('vs', lang)} {escape_markdown(found.baseline)}"
-        yield from ("", f"**{word('differences', lang)}: {pair}**", "")
-        yield from blocks.difference_lines(found, lang)
+        if found.mechanism != "unknown":
+            yield from ("", f"**{word('differences', lang)}: {pair}**", "")
+            yield from blocks.difference_lines(found, lang)
         yield from ("", f"**{word('recommendations', lang)}: {pair}**", "")
         yield f"- {escape_markdown(wording.mechanism(found, lang))}"
         yield from (
