@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from otpilot.analysis.result import Analysis
+from otpilot.analysis.view import is_success
 from otpilot.report.analysis import pictures, rows, sheets
 from otpilot.report.analysis.packing import BUDGET, OFF_CHART, Packed, pack
 from otpilot.report.analysis.page_words import said
@@ -168,7 +169,12 @@ def _data(analysis: Analysis, styles: Sequence[LineStyle], packed: Packed, lang:
         for run, style in zip(analysis.runs, styles, strict=True)
     ]
     words = {"step": said("step", lang), "nothing": said("nothing to draw", lang)}
-    curves = {"metrics": list(packed.curves), "axes": packed.axes, "curves": list(packed.curves.values())}
+    curves = {
+        "metrics": list(packed.curves),
+        "rates": list(map(is_success, packed.curves)),
+        "axes": packed.axes,
+        "curves": list(packed.curves.values()),
+    }
     return script_json({"runs": runs, **curves, "last": last, "words": words})
 
 

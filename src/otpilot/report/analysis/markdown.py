@@ -10,6 +10,7 @@ from otpilot.analysis import wording
 from otpilot.analysis.compare import Comparison
 from otpilot.analysis.postmortem import PostMortem, SingleChange
 from otpilot.analysis.result import Analysis, RunReport
+from otpilot.analysis.view import is_success
 from otpilot.errors import OtpilotError
 from otpilot.report.analysis import blocks, rows
 from otpilot.report.analysis.append import append_atomically
@@ -115,7 +116,8 @@ def charts_of(analysis: Analysis, lang: Lang) -> dict[str, bytes]:
             _curve(run, label, metric) for run, label in zip(analysis.runs, labels, strict=True) if metric in run.curves
         ]
         slug = re.sub("[^a-z0-9]+", "-", metric.lower()).strip("-")[:60]
-        chart = Chart(metric=metric, about=f"{metric}: {word('last values', lang)}", curves=tuple(curves))
+        about = f"{metric}: {word('last values', lang)}"
+        chart = Chart(metric=metric, about=about, curves=tuple(curves), is_rate=is_success(metric))
         found[f"{number:02d}-{slug}.svg"] = chart_svg(chart, styles=styles).encode()
     return found
 
