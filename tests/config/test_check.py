@@ -46,7 +46,7 @@ def test_every_recipe_passes_and_says_nothing_in_vain(recipe):
 
 
 def test_a_good_config_has_nothing_to_say(check):
-    result = check()
+    result = check("--batch_size=32")
     assert (result.problems, result.notes) == ((), ())
 
 
@@ -143,7 +143,7 @@ def test_weights_that_have_to_be_downloaded_are_noted(check, tmp_path, monkeypat
     assert has(check(name).notes, "pretrained_backbone_weights", "set it to null", str(tmp_path))
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     (tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth").touch()
-    assert check(name).notes == ()
+    assert check(name, "--batch_size=32").notes == ()
 
 
 def test_a_policy_in_a_checkpoint_that_is_elsewhere(check):
@@ -161,3 +161,25 @@ def test_a_yaml_file_is_checked_as_well(world, tmp_path):
     path = tmp_path / "cfg.yaml"
     path.write_text(yaml.safe_dump(json.loads(json.dumps(world.config()))) + "train: {lr: 5e-5, schedular: cosine}\n")
     assert has(check_config(str(path)).problems, "train.schedular", "train.scheduler")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rows"),
+    [
+        (["--batch_size=8"], "2"),
+        (["--batch_size=8", "--ot.view_share=0"], "4"),
+        (["--batch_size=8", "--ot.bc_src_weight=0.9"], "0.8"),
+        (["--batch_size=8", "--grad_accum_steps=2", "--ot.scope=local"], "2"),
+        (["--batch_size=8", "--ot.rows=separate", "--ot.batch_ratio=0.25"], "2"),
+        (["--batch_size=16", "--ot.view_share=0"], None),
+        (["--batch_size=8", "--grad_accum_steps=4"], None),
+        (["--batch_size=8", "--ot.lambda_ot=0"], None),
+        (["--batch_size=8", "--ot.enable=false"], None),
+        (["--batch_size=8", "--ot.normalize_bc_weights_by_ds_size=false"], None),
+    ],
+)
+def test_a_batch_that_leaves_the_transport_few_rows_is_noted(check, overrides, rows):
+    result = check("--ot.view_share=auto", "--ot.bc_src_weight=auto", *overrides)
+    assert result.problems == ()
+    assert has(result.notes, "batch_size is 8", f"about {rows} target rows") is (rows is not None)
+    assert has(result.notes, "target rows at a time") is (rows is not None)

@@ -8,7 +8,7 @@ from typing import Any
 
 from otpilot.config.chatter import caught_warnings
 from otpilot.config.compat import Translation
-from otpilot.config.hygiene import absences, contradictions, idle_keys
+from otpilot.config.hygiene import absences, contradictions, few_rows, idle_keys
 from otpilot.config.rewriting import drop, read
 from otpilot.config.schema import Given, TrainConfig, complete, read_arguments, unknown_keys
 from otpilot.errors import ConfigError, MissingFileError
@@ -45,6 +45,7 @@ def check_config(name: str, overrides: Sequence[str] = ()) -> Checked:
         return Checked(name=name, problems=(*problems, str(error)), notes=notes)
     config = loaded.config
     notes = (*loaded.notes, *idle_keys(body, config), *_elsewhere(trimmed, config, heard), *absences(config))
+    notes = (*notes, *few_rows(config))
     return Checked(name=name, problems=(*problems, *contradictions(config)), notes=notes)
 
 
