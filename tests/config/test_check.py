@@ -183,3 +183,37 @@ def test_a_batch_that_leaves_the_transport_few_rows_is_noted(check, overrides, r
     assert result.problems == ()
     assert has(result.notes, "batch_size is 8", f"about {rows} target rows") is (rows is not None)
     assert has(result.notes, "target rows at a time") is (rows is not None)
+
+
+WRONG_KEYS = {
+    "source": ({"src_key": "observation.stat", "weight_label": 1.0}, "src_key is 'observation.stat'", "source"),
+    "target": ({**FEATURE, "tgt_key": "actoin"}, "tgt_key is 'actoin'", "target"),
+    "camera": (
+        {"src_key": "observation.images.wrist", "use_learned_embed": True, "weight_embed": 1.0},
+        "src_key is 'observation.images.wrist'", "source",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG_KEYS)
+def test_a_key_that_no_dataset_holds_is_a_problem_where_the_dataset_lies_here(check, world, case):
+    feature, told, side = WRONG_KEYS[case]
+    wrong = {"ot.loss_config.features": [feature]}
+    folder = world.source if side == "source" else world.target
+    problems = check(**wrong).problems
+    assert has(problems, told, f"the {side} dataset in {folder}", "allowed:", "observation.state", "action", "Did you")
+    assert len(problems) == (1 if "tgt_key" in feature else 2)
+    away = check("--dataset.root=/nowhere/t", "--ot.src_root=/nowhere/s", **wrong)
+    assert not has(away.problems, "dataset in")
+    assert not has(check("--ot.enable=false", **wrong).problems, "dataset in")
+
+
+def test_keys_that_stand_for_several_and_renamed_ones_are_no_problem(check):
+    features = [
+        {"src_key": key, "use_learned_embed": True, "weight_embed": 1.0, "term_name": key}
+        for key in ("observation.images", "fused", "observation.images.top", "observation.state")
+    ]
+    assert check(**{"ot.loss_config.features": [*features, FEATURE]}).problems == ()
+    cameras = {"observation.images.top": "observation.images.front"}
+    renamed = [{**FEATURE, "src_key": "observation.images.front"}]
+    assert not has(check(**{"rename_map": cameras, "ot.loss_config.features": renamed}).problems, "dataset in")

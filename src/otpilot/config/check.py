@@ -8,6 +8,7 @@ from typing import Any
 
 from otpilot.config.chatter import caught_warnings
 from otpilot.config.compat import Translation
+from otpilot.config.feature_keys import wrong_keys
 from otpilot.config.hygiene import absences, contradictions, few_rows, idle_keys
 from otpilot.config.rewriting import drop, read
 from otpilot.config.schema import Given, TrainConfig, complete, read_arguments, unknown_keys
@@ -46,7 +47,7 @@ def check_config(name: str, overrides: Sequence[str] = ()) -> Checked:
     config = loaded.config
     notes = (*loaded.notes, *idle_keys(body, config), *_elsewhere(trimmed, config, heard), *absences(config))
     notes = (*notes, *few_rows(config))
-    return Checked(name=name, problems=(*problems, *contradictions(config)), notes=notes)
+    return Checked(name=name, problems=(*problems, *contradictions(config), *wrong_keys(config)), notes=notes)
 
 
 def _without_unknown_keys(body: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
