@@ -193,6 +193,13 @@ def test_views_draws_what_training_would_use(monkeypatch, capsys, world, tmp_pat
     code, _, error = run(monkeypatch, capsys, "views", f"--config_path={config}", "--ot.view_share=0")
     assert code == 2
     assert "ot.view_share is 0" in error
+    features = [{"src_key": "observation.stat", "weight_label": 1.0}]
+    config = world.write(tmp_path / "wrong.json", **{"ot.view_share": "auto", "ot.loss_config.features": features})
+    for command in (("views",), ("train", f"--output_dir={tmp_path / 'run'}")):
+        code, _, error = run(monkeypatch, capsys, *command, f"--config_path={config}")
+        assert code == 2
+        assert "src_key is 'observation.stat', which the target dataset in" in error
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("command", ["train", "calibrate", "views"])

@@ -212,6 +212,7 @@ def test_mistakes_are_told_in_one_line_and_leave_nothing(run, campaign, tmp_path
     assert code == 2
     assert error.startswith("Error: ")
     assert expected in " ".join(error.split())
+    assert ",," not in error
     assert (tmp_path / "there.json").read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["limits.toml", "there.json"]
 

@@ -5,14 +5,20 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from otpilot.cli import app
+from otpilot.commands.loop import _stopped
 from otpilot.errors import OtpilotError
+from otpilot.pilot import slots
+from otpilot.pilot.campaign.books import say_over
+from otpilot.pilot.ledger import Ledger
 from tests.pilot.campaign.conftest import MARK, Field, campaign, memory_path  # noqa: F401 - fixtures
 from tests.pilot.campaign.test_campaign import settings
+from tests.pilot.conftest import new_trial
 
 RUNNER = CliRunner()
 
@@ -137,3 +143,46 @@ def test_missing_data_are_told_before_the_start_with_the_line_that_finds_them(ca
     campaign.write(settings().replace('"base.json"', '"cfg.json"'))
     with pytest.raises(OtpilotError, match=r'Write base = "\.\./cfg\.json"'):
         loop("start", campaign.root)
+
+
+@pytest.mark.parametrize(
+    ("held", "steer_only", "said"),
+    [
+        (0, False, "Stopped; trials are suspended. Go on with: otpilot loop resume /c"),
+        (1, False, "Stopped; trials are suspended, workers go on with 1 trial. Go on with: otpilot loop resume /c"),
+        (2, True, "Stopped; workers go on with 2 trials. Go on with: otpilot loop resume /c --steer-only"),
+        (0, True, "Stopped; no worker runs a trial. Go on with: otpilot loop resume /c --steer-only"),
+    ],
+)
+def test_a_pilot_that_stops_says_what_becomes_of_the_trials(tmp_path, held, steer_only, said):
+    with Ledger.open(tmp_path / "l.db") as ledger:
+        ledger.add_trials([new_trial(number) for number in range(3)])
+        for _ in range(held):
+            ledger.claim("elsewhere:1:2")
+        assert _stopped(ledger, Path("/c"), steer_only=steer_only) == said
+
+
+@pytest.mark.parametrize(
+    ("flags", "asked"),
+    [
+        ((), {"concurrency": 3, "threads": 2, "use_gpus": False}),
+        (("--slots", "1", "--threads", "4", "--gpus"), {"concurrency": 1, "threads": 4, "use_gpus": True}),
+    ],
+)
+def test_a_worker_does_as_the_campaign_says_unless_told_otherwise(tmp_path, monkeypatch, flags, asked):
+    plan = {"base": "base.json", "concurrency": 3, "threads": 2, "gpus": False, "trial": {"seeds": 3}}
+    with Ledger.open(tmp_path / "ledger.db") as ledger:
+        ledger.begin_round(0, {"settings": plan, "config": {"steps": 10}, "metrics": ["eval/offline_eval/avg_l1"]})
+        say_over(ledger, "All rounds are done.")
+    (tmp_path / "campaign.toml").write_text(
+        'base = "base.json"\nconcurrency = 3\nthreads = 2\ngpus = false\n[trial]\nseeds = 3\n'
+    )
+    seen = {}
+
+    def planned(**words):
+        seen.update(words)
+        return slots.Slots(limit=words["concurrency"], threads=words["threads"])
+
+    monkeypatch.setattr(slots, "plan_slots", planned)
+    assert f"up to {asked['concurrency']} trials at once" in loop("worker", "--ledger", tmp_path, *flags)
+    assert seen == asked

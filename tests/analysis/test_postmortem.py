@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from otpilot.analysis import wording
 from otpilot.analysis.diagnosis import diagnose
 from otpilot.analysis.postmortem import area_of, postmortem, rank_differences
 from otpilot.analysis.thresholds import Thresholds
@@ -159,3 +160,23 @@ def test_settings_belong_to_areas():
         "whatever": "other",
     }
     assert {key: area_of(key) for key in areas} == areas
+
+
+@pytest.mark.parametrize(("worse", "better"), [({}, {}), (None, {}), ({}, None)])
+def test_configs_that_were_not_recorded_are_told_and_not_compared(worse, better):
+    configs = {"run": changed() if worse is None else worse, "base": changed() if better is None else better}
+    found = postmortem(*(history({EVAL: [0.6] * 6}, id=name, config=config) for name, config in configs.items()))
+    assert (found.mechanism, found.differences, found.test) == ("unknown", (), None)
+    assert "configs were not recorded, so nothing can be said about them" in wording.mechanism(found, "en")
+    assert "未记录配置" in wording.mechanism(found, "zh")
+
+
+def test_last_values_at_different_steps_are_said_to_be():
+    figures = {name: {"last": last, "best": last, "best_step": step} for name, last, step in SHORT_AND_LONG}
+    short, long = (history((), id=name, summary={EVAL: one}) for name, one in figures.items())
+    assert any("a shorter run can look worse" in note for note in postmortem(short, long).notes)
+    both = [history((), id=name, summary={EVAL: {**one, "best_step": 650}}) for name, one in figures.items()]
+    assert not any("shorter" in note for note in postmortem(*both).notes)
+
+
+SHORT_AND_LONG = (("short", 0.3851, 650), ("long", 0.3429, 1250))

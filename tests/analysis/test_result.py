@@ -79,6 +79,21 @@ def test_the_seeds_summary_file_gives_a_report():
     assert {f.tag for f in found.run("r1").findings} >= {"converging", "data_loading_bottleneck", "loss_only"}
 
 
+@pytest.mark.parametrize(
+    ("ends", "regressed"),
+    [((650, 1250), False), ((650, 650), True), ((None, None), False), ((None, 650), False)],
+)
+def test_a_run_is_explained_unasked_only_where_it_is_worse_at_an_equal_step(ends, regressed):
+    figures = [
+        {"first": 1.0, "last": last, "best": last if end else last - 0.01, "best_step": end or 500}
+        for last, end in zip((0.3851, 0.3429), ends, strict=True)
+    ]
+    histories = [history((), id=name, summary={EVAL: one}) for name, one in zip(("r3", "r1"), figures, strict=True)]
+    found = analyze(histories, baselines=["r1"])
+    assert [dead.run for dead in found.postmortems] == ["r3"] * regressed
+    assert any("does not count as a regression" in note for note in found.notes) is not regressed
+
+
 def test_histories_are_dropped_one_after_the_other():
     alive = []
 

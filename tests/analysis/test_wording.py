@@ -121,6 +121,9 @@ def written_notes():
     yield from postmortem(scored["a"], scored["b"]).notes
     yield from postmortem(scored["b"], scored["a"]).notes
     yield from postmortem(history(config=other), history(id="base")).notes
+    ends = (("short", 0.39, 650), ("long", 0.34, 1250))
+    short, long = (history((), id=i, summary={loss: {"last": x, "best": x, "best_step": s}}) for i, x, s in ends)
+    yield from (*postmortem(short, long).notes, *analyze([short, long], baselines=["long"]).notes)
     odd = history({loss: [0.4, np.nan]}, id="odd")
     many = history({f"train/x{i}": [1.0] for i in range(99)}, id="many")
     success = history({"sim/success_mean": [0.4], loss: [0.4]}, id="success")

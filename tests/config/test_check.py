@@ -48,7 +48,7 @@ def test_every_recipe_passes_and_says_nothing_in_vain(recipe):
 
 
 def test_a_good_config_has_nothing_to_say(check):
-    result = check()
+    result = check("--batch_size=32")
     assert (result.problems, result.notes) == ((), ())
 
 
@@ -199,7 +199,7 @@ def test_weights_that_have_to_be_downloaded_are_noted(check, tmp_path, monkeypat
     assert has(check(name).notes, "pretrained_backbone_weights", "set it to null", str(tmp_path))
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     (tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth").touch()
-    assert check(name).notes == ()
+    assert check(name, "--batch_size=32").notes == ()
 
 
 def test_a_policy_in_a_checkpoint_that_is_elsewhere(check):
@@ -223,3 +223,59 @@ def test_a_yaml_file_is_checked_as_well(world, tmp_path):
     path = tmp_path / "cfg.yaml"
     path.write_text(yaml.safe_dump(json.loads(json.dumps(world.config()))) + "train: {lr: 5e-5, schedular: cosine}\n")
     assert has(check_config(str(path)).problems, "train.schedular", "train.scheduler")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rows"),
+    [
+        (["--batch_size=8"], "2"),
+        (["--batch_size=8", "--ot.view_share=0"], "4"),
+        (["--batch_size=8", "--ot.bc_src_weight=0.9"], "0.8"),
+        (["--batch_size=8", "--grad_accum_steps=2", "--ot.scope=local"], "2"),
+        (["--batch_size=8", "--ot.rows=separate", "--ot.batch_ratio=0.25"], "2"),
+        (["--batch_size=16", "--ot.view_share=0"], None),
+        (["--batch_size=8", "--grad_accum_steps=4"], None),
+        (["--batch_size=8", "--ot.lambda_ot=0"], None),
+        (["--batch_size=8", "--ot.enable=false"], None),
+        (["--batch_size=8", "--ot.normalize_bc_weights_by_ds_size=false"], None),
+    ],
+)
+def test_a_batch_that_leaves_the_transport_few_rows_is_noted(check, overrides, rows):
+    result = check("--ot.view_share=auto", "--ot.bc_src_weight=auto", *overrides)
+    assert result.problems == ()
+    assert has(result.notes, "batch_size is 8", f"about {rows} target rows") is (rows is not None)
+    assert has(result.notes, "target rows at a time") is (rows is not None)
+
+
+WRONG_KEYS = {
+    "source": ({"src_key": "observation.stat", "weight_label": 1.0}, "src_key is 'observation.stat'", "source"),
+    "target": ({**FEATURE, "tgt_key": "actoin"}, "tgt_key is 'actoin'", "target"),
+    "camera": (
+        {"src_key": "observation.images.wrist", "use_learned_embed": True, "weight_embed": 1.0},
+        "src_key is 'observation.images.wrist'", "source",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG_KEYS)
+def test_a_key_that_no_dataset_holds_is_a_problem_where_the_dataset_lies_here(check, world, case):
+    feature, told, side = WRONG_KEYS[case]
+    wrong = {"ot.loss_config.features": [feature]}
+    folder = world.source if side == "source" else world.target
+    problems = check(**wrong).problems
+    assert has(problems, told, f"the {side} dataset in {folder}", "allowed:", "observation.state", "action", "Did you")
+    assert len(problems) == (1 if "tgt_key" in feature else 2)
+    away = check("--dataset.root=/nowhere/t", "--ot.src_root=/nowhere/s", **wrong)
+    assert not has(away.problems, "dataset in")
+    assert not has(check("--ot.enable=false", **wrong).problems, "dataset in")
+
+
+def test_keys_that_stand_for_several_and_renamed_ones_are_no_problem(check):
+    features = [
+        {"src_key": key, "use_learned_embed": True, "weight_embed": 1.0, "term_name": key}
+        for key in ("observation.images", "fused", "observation.images.top", "observation.state")
+    ]
+    assert check(**{"ot.loss_config.features": [*features, FEATURE]}).problems == ()
+    cameras = {"observation.images.top": "observation.images.front"}
+    renamed = [{**FEATURE, "src_key": "observation.images.front"}]
+    assert not has(check(**{"rename_map": cameras, "ot.loss_config.features": renamed}).problems, "dataset in")

@@ -11,7 +11,7 @@ from otpilot.analysis.findings import Finding
 from otpilot.config.compat import translate
 from otpilot.config.edits import Change, Edit, apply, config_hash, value_at
 from otpilot.errors import ConfigError
-from otpilot.pilot.naming import LONGEST, short_id, variant_name
+from otpilot.pilot.naming import ID_LENGTH, LONGEST, parent_name, short_id, variant_name
 from otpilot.pilot.parents import Parent, choose_parents
 from otpilot.pilot.proposal import Failure, Group, Proposal
 from otpilot.pilot.rules import judge
@@ -60,6 +60,9 @@ def test_name_says_what_changed_and_from_whom() -> None:
         ([("early_stopping", {"monitor": "eval/x"})], "earlystop_from-x"),
         ([("dataset.x/..", "../../etc")], "etc_from-x"),
         ([("ema_decay", None)], "ema-none_from-x"),
+        ([("policy.optimizer_lr", 1.62e-05)], "lr1.62e-5_from-x"),
+        ([("eval_steps", 20_000)], "eval20000_from-x"),
+        ([("ot.loss_config.reg", 2.5e10)], "reg2.5e10_from-x"),
         ([], "same_from-x"),
     ],
 )
@@ -69,12 +72,48 @@ def test_tokens(changes: list[tuple[str, Any]], name: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", made)
 
 
-def test_long_names_are_cut_and_stay_apart() -> None:
-    def name(value: int) -> str:
-        return variant_name([Change(path=f"ot.{'k' * i}", old=0, new=value) for i in range(1, 20)], "x")
+SEARCHED = (
+    ("ot.lambda_ot", 0.369), ("ot.loss_config.reg", 1.77), ("ot.loss_config.tau_src", 0.14), ("ot.sharpness", 0.447),
+    ("policy.optimizer_lr", 1.62e-05), ("batch_size", 16),
+)  # fmt: skip
 
-    assert len(name(1)) <= LONGEST + len("_from-x")
+
+@pytest.mark.parametrize("count", range(1, len(SEARCHED) + 1))
+def test_long_names_leave_whole_changes_out(count: int) -> None:
+    made = variant_name([Change(path=path, old=0, new=new) for path, new in SEARCHED[:count]], "baseline")
+    head, _, parent = made.partition("_from-")
+    assert parent == "baseline"
+    assert len(head) <= LONGEST + 1 + ID_LENGTH
+    whole = ["lambda0.369", "reg1.77", "tau0.14", "sharp0.447", "lr1.62e-5", "bs16"][:count]
+    tokens = head.split("_")
+    assert tokens == whole if count <= 4 else (tokens[:-1] == whole[:4] and re.fullmatch("[a-z2-7]{4}", tokens[-1]))
+
+
+def test_long_names_stay_apart_and_keep_their_number() -> None:
+    def name(value: int) -> str:
+        return variant_name([Change(path=f"ot.{'k' * i}", old=0, new=value) for i in range(50, 60)], "x")
+
+    assert len(name(1)) <= LONGEST + 1 + ID_LENGTH + len("_from-x")
     assert name(1) != name(2)
+    assert re.fullmatch("k+12345678_[a-z2-7]{4}_from-x", name(12_345_678))
+
+
+@pytest.mark.parametrize(
+    ("parent", "called"),
+    [
+        ("base_s0", "base_s0"),
+        ("x7k2", "x7k2"),
+        ("act-aloha.v2_s1000", "act-aloha.v2_s1000"),
+        ("grid/base s0", "grid-base-s0-[a-z2-7]{4}"),
+        ("act_aloha_transfer_cube_2026", "act_aloha_transfer-[a-z2-7]{4}"),
+        ("a" * 60, "[a-z2-7]{4}"),
+        ("reg0.24_from-base_s0", "[a-z2-7]{4}"),
+        ("../..", "[a-z2-7]{4}"),
+    ],
+)
+def test_parents_go_by_their_names(parent: str, called: str) -> None:
+    assert re.fullmatch(called, parent_name(parent))
+    assert len(parent_name(parent)) <= 24
 
 
 def test_short_ids() -> None:

@@ -61,3 +61,19 @@ def test_ticks_are_evenly_spaced_within_the_range(low, width):
 )
 def test_short(value, expected):
     assert short(value) == expected
+
+
+@pytest.mark.parametrize("values", [[0.0], [1.0, 1.0], [0.4], [0.0, 0.1], [0.9, 1.0], [0.3, 0.5]])
+def test_the_axis_of_rates_stays_within_them(values):
+    axis = value_axis(values, log_scale=False, is_rate=True)
+    assert 0.0 <= axis.low <= min(values)
+    assert max(values) <= axis.high <= 1.0
+    assert (axis.low, axis.high) == (0.0, 1.0) or len(set(values)) > 1
+
+
+def test_a_rate_out_of_range_is_shown_all_the_same():
+    assert value_axis([0.0, 50.0], log_scale=False, is_rate=True).high >= 50.0
+
+
+def test_one_step_has_an_axis_from_0():
+    assert (step_axis([30, 30]).low, step_axis([30]).high) == (0.0, 30.0)

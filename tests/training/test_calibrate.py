@@ -190,6 +190,16 @@ def test_a_given_policy_is_measured_and_left_alone(world, tmp_path):
     assert result.config["policy"]["path"] == str(model)
 
 
+def test_few_rows_are_noted_as_they_were_measured(world, tmp_path):
+    config = world.write(tmp_path / "cfg.json")
+    few, enough = (
+        calibrate([f"--config_path={config}", f"--batch_size={size}", "--ot.bc_src_weight=0.5"], batches=1).report
+        for size in (6, 16)
+    )
+    assert any("batch_size is 6" in note and "about 3 target rows" in note for note in few.notes)
+    assert not any("target rows" in note for note in enough.notes)
+
+
 def test_what_would_overrule_the_proposal_is_cleared(world, tmp_path):
     ramp = {"type": "linear", "end_value": 0.1, "end_step": 4}
     changes = {

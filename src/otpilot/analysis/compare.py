@@ -172,6 +172,13 @@ def compare_pair(ours: ScoreCard, baseline: ScoreCard, *, metric: str, evaluatio
     )
 
 
+def at_equal_step(pair: PairComparison) -> Difference | None:
+    """Return the score, else the last values if both are known to lie at one step; None where nothing is comparable."""
+    if pair.score is not None or pair.last is None:
+        return pair.score
+    return pair.last if pair.last.step is not None and pair.last.step == pair.last.baseline_step else None
+
+
 def difference(
     ours: float | None, baseline: float | None, step: int | None, baseline_step: int | None
 ) -> Difference | None:

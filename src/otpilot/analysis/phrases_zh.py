@@ -205,6 +205,14 @@ NOTES: tuple[tuple[str, str], ...] = (
     ),
     (r"The two runs were not evaluated alike.*", "两个 run 的评估方式不同，得分未必可比。"),
     (r"The ranking rests on a validation loss.*", "排序依据是验证损失，可能把方法排反。"),
+    (
+        r"The values are the last ones of each run, at different or unknown steps.*",
+        "数值取自各 run 的末值，步数不同或未知：较短的 run 可能显得更差。",
+    ),
+    (
+        r"The last value of (.+) is worse than that of (.+), but at a different or unknown step.*",
+        r"\1 的末值差于 \2，但步数不同或未知，故不算回退。",
+    ),
     (r"Jitter could not be compared.*", "抖动无法比较：两个 run 没有共同的训练指标尾段。"),
     (r"(\d+) of (\d+) metrics are not drawn\.", r"\2 个指标中有 \1 个未绘制。"),
     (r"A run with id (.+) was read before; this one is called (.+)\.", r"id 为 \1 的 run 已读入；本 run 改称 \2。"),

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from otpilot.analysis.compare import compare_pair, score_metrics
+from otpilot.analysis.compare import at_equal_step, compare_pair, score_metrics
 from otpilot.analysis.scorecard import JITTER_METRICS, ScoreCard, card_of
 from otpilot.analysis.settings import Setting
 from otpilot.analysis.thresholds import Thresholds
@@ -19,7 +19,7 @@ from otpilot.analysis.view import RunView, is_success
 from otpilot.runs.history import RunHistory
 
 Area = Literal["optimiser", "schedule", "data", "model", "transport", "evaluation", "seed", "other"]
-Mechanism = Literal["optimiser mismatch", "transport noise", "diverged", "unclear", "no difference"]
+Mechanism = Literal["optimiser mismatch", "transport noise", "diverged", "unclear", "no difference", "unknown"]
 
 # First match wins; within an area, settings come in this order, then by how far they moved.
 AREAS: tuple[tuple[str, Area], ...] = (
@@ -49,6 +49,7 @@ PRESET_KEYS = {
     "scheduler.num_warmup_steps": "policy.scheduler_warmup_steps",
 }
 ABSENT = "(not set)"
+UNEQUAL_STEPS = "The values are the last ones of each run, at different or unknown steps: a shorter run can look worse."
 SEED_SPREAD = 12
 """Percent by which one long configuration varied over three seeds (design/statistics.md)."""
 
@@ -95,7 +96,8 @@ class PostMortem:
     """What explains that `run` is worse than `baseline` on `metric`; `differences` come ranked, suspects first.
 
     `worse` and `better` are the two scores at an equal step, or the last values where there is no score. `test` is the
-    single change that would test the first suspect, `follow_up` those for the next, each by itself.
+    single change that would test the first suspect, `follow_up` those for the next, each by itself. Without the
+    configs of both runs there are no differences, and the mechanism is unknown.
     """
 
     run: str
@@ -126,7 +128,9 @@ def postmortem(run: RunHistory, baseline: RunHistory, thresholds: Thresholds | N
 def explain(worse: ScoreCard, better: ScoreCard, limits: Thresholds) -> PostMortem:
     """Return what explains that one run is worse than another, from their score cards."""
     jitter = compare_jitter(worse, better, limits)
-    differences = rank_differences(worse.settings, better.settings, limits, noisy=bool(jitter.exploded))
+    recorded = bool(worse.settings and better.settings)
+    noisy = bool(jitter.exploded)
+    differences = rank_differences(worse.settings, better.settings, limits, noisy=noisy) if recorded else ()
     suspects = [item for item in differences if item.could_explain]
     changes = [
         SingleChange(key=effective_key(item.key, worse), value=_given(item.better), instead_of=_given(item.worse))
@@ -136,7 +140,8 @@ def explain(worse: ScoreCard, better: ScoreCard, limits: Thresholds) -> PostMort
     pair = (
         compare_pair(worse, better, metric=metrics[0], evaluations=int(limits.score_evaluations)) if metrics else None
     )
-    values = None if pair is None else pair.score or pair.last
+    fair = None if pair is None else at_equal_step(pair)
+    values = fair if pair is None or fair is not None else pair.last
     return PostMortem(
         run=worse.id,
         baseline=better.id,
@@ -146,10 +151,13 @@ def explain(worse: ScoreCard, better: ScoreCard, limits: Thresholds) -> PostMort
         percent=None if values is None else values.percent,
         differences=differences,
         jitter=jitter,
-        mechanism=_mechanism(worse, differences, jitter),
+        mechanism=_mechanism(worse, differences, jitter) if recorded or worse.diverged else "unknown",
         test=changes[0] if changes else None,
         follow_up=tuple(changes[1:]),
-        notes=_notes(differences, metrics[0] if metrics else None, jitter, None if values is None else values.percent),
+        notes=(
+            *([] if values is fair else [UNEQUAL_STEPS]),
+            *_notes(differences, metrics[0] if metrics else None, jitter, None if values is None else values.percent),
+        ),
     )
 
 

@@ -1,14 +1,14 @@
 """The one result of an analysis, in plain data: what every report shows, and how it is made from histories."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from otpilot.analysis.compare import LOSS_ONLY, Comparison, compare_groups, compare_pair, group_by_seed, score_metrics
+from otpilot.analysis.compare import LOSS_ONLY, Comparison, compare_groups, group_by_seed, score_metrics
 from otpilot.analysis.diagnosis import diagnose_view, sort_findings
 from otpilot.analysis.findings import Finding
 from otpilot.analysis.postmortem import PostMortem, explain
-from otpilot.analysis.rules_baseline import underfitting
+from otpilot.analysis.rules_baseline import looks_regressed, regressed, underfitting
 from otpilot.analysis.scorecard import ScoreCard, ranks, score_card, summary_statistics
 from otpilot.analysis.settings import KeySettings, Setting, comparable, key_settings
 from otpilot.analysis.statistics import MetricStatistics, Stability, rows_statistics, shared_rows, stability
@@ -17,7 +17,7 @@ from otpilot.analysis.thresholds import Thresholds
 from otpilot.analysis.view import EVALUATION_LOSSES, SUCCESS_MEAN, RunView
 from otpilot.errors import RunError, closest
 from otpilot.runs.history import Curve, Event, RunHistory, State
-from otpilot.runs.metric_names import canonical, metric_info
+from otpilot.runs.metric_names import canonical
 
 CURVE_POINTS = 2000
 ALL_POINTS = 800_000  # 20 runs of 20 metrics; with more of either, all curves are thinned further
@@ -142,7 +142,7 @@ def analyze(
         postmortems=postmortems,
         thresholds=limits,
         generated=time.time(),
-        notes=_notes(cards),
+        notes=(*_notes(cards), *_not_explained(ours, theirs, limits)),
     )
 
 
@@ -203,15 +203,15 @@ def _comparisons(
 def _explanations(
     ours: list[ScoreCard], theirs: list[ScoreCard], limits: Thresholds
 ) -> tuple[tuple[PostMortem, ...], dict[str, list[Finding]]]:
-    """Return a post-mortem of every run that is 10 % worse than a baseline, against the one most like it."""
+    """Return a post-mortem of every run that is 10 % worse than a baseline at an equal step, against the nearest."""
     postmortems: list[PostMortem] = []
     findings: dict[str, list[Finding]] = {}
     for card in ours:
-        better = [base for base in theirs if card.diverged or _regressed(card, base, limits)]
+        better = [base for base in theirs if card.diverged or regressed(card, base, limits)]
         if not better:
             continue
         explained = [(base, explain(card, base, limits)) for base in better]
-        base, nearest = min(explained, key=lambda item: len(item[1].differences))
+        base, nearest = min(explained, key=lambda item: (not item[0].settings, len(item[1].differences)))
         postmortems.append(nearest)
         finding = underfitting(card, base, limits)
         if finding is not None:
@@ -219,16 +219,15 @@ def _explanations(
     return tuple(postmortems), findings
 
 
-def _regressed(card: ScoreCard, base: ScoreCard, limits: Thresholds) -> bool:
-    metrics = score_metrics([card], [base])
-    if not metrics:
-        return False
-    pair = compare_pair(card, base, metric=metrics[0], evaluations=int(limits.score_evaluations))
-    found = pair.score or pair.last
-    if found is None or found.percent is None:
-        return False
-    worse = -found.percent if metric_info(metrics[0]).direction == "max" else found.percent
-    return worse >= 100 * limits.regression
+def _not_explained(ours: list[ScoreCard], theirs: list[ScoreCard], limits: Thresholds) -> Iterator[str]:
+    """Yield a note for each run that is worse than a baseline only by last values of different or unknown steps."""
+    for card in ours:
+        bases = [base.id for base in theirs if not card.diverged and looks_regressed(card, base, limits)]
+        if bases:
+            yield (
+                f"The last value of {card.id} is worse than that of {', '.join(bases)}, but at a different or unknown "
+                "step, so it does not count as a regression."
+            )
 
 
 def _ranking_metric(metric: str) -> str:

@@ -79,7 +79,7 @@ def summary_statistics(history: RunHistory, *, skip: Mapping[str, object]) -> di
         if name in skip:
             continue
         rows = int(figures.get("rows") or figures.get("steps") or 0)
-        best_step = figures.get("best_step")
+        best_step, last_step = figures.get("best_step"), _last_step(name, figures)
         found[name] = MetricStatistics(
             endpoint=Endpoint(
                 rows=rows,
@@ -88,6 +88,7 @@ def summary_statistics(history: RunHistory, *, skip: Mapping[str, object]) -> di
                 first=figures.get("first"),
                 last=figures.get("last"),
                 best=figures.get("best"),
+                last_step=None if last_step is None else int(last_step),
                 best_step=None if best_step is None else int(best_step),
                 delta=figures.get("delta"),
                 pct=figures.get("pct"),
@@ -96,6 +97,13 @@ def summary_statistics(history: RunHistory, *, skip: Mapping[str, object]) -> di
             tail=Tail(rows=rows, nan=0, inf=0),
         )
     return found
+
+
+def _last_step(name: str, figures: Mapping[str, float | int | None]) -> float | int | None:
+    """Return the step of the last value: where it is the best one, and no rate (which can be best more than once)."""
+    last = figures.get("last")
+    repeats = is_success(name) or last == figures.get("first")
+    return figures.get("best_step") if last is not None and last == figures.get("best") and not repeats else None
 
 
 def _shows_jitter(name: str) -> bool:

@@ -109,6 +109,10 @@ def mechanism(found: PostMortem, lang: Lang) -> str:
             "diverged": "and the run diverged.",
             "unclear": "and no difference of the optimiser is large enough; the suspects stand below.",
             "no difference": "and the configs do not differ: noise between runs, or a cause outside the config.",
+            "unknown": (
+                "and configs were not recorded, so nothing can be said about them; give run folders or "
+                "wandb:ENTITY/PROJECT."
+            ),
         }
         numbers = (
             "" if jitter.metric is None else f" ({jitter.metric}: {short(jitter.worse)} against {short(jitter.better)})"
@@ -121,6 +125,7 @@ def mechanism(found: PostMortem, lang: Lang) -> str:
         "diverged": "且该 run 已发散。",
         "unclear": "优化器差异不足以解释，可疑项见下。",
         "no difference": "配置没有差异：属 run 间噪声，或配置以外的原因。",
+        "unknown": "且未记录配置，无从判断配置差异；请给出 run 文件夹或 wandb:ENTITY/PROJECT。",
     }
     numbers = "" if jitter.metric is None else f"（{jitter.metric}：{short(jitter.worse)} 对 {short(jitter.better)}）"
     return f"{words[jitter.exploded]}{numbers}，{ends[found.mechanism]}"

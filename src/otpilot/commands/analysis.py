@@ -66,8 +66,8 @@ class Outputs:
                 raise ConfigError(f"--{option} {path} is a folder; give a file in it.")
             keep = not self.overwrite and not (option == "md" and self.append)
             if path.exists() and keep:
-                hint = ", --append to add a dated update," if option == "md" else ""
-                raise ConfigError(f"{path} exists already; give another --{option},{hint} or --overwrite.")
+                hint = ", --append to add a dated update" if option == "md" else ""
+                raise ConfigError(f"{path} exists already; give another --{option}{hint}, or --overwrite.")
 
     def write(self, analysis: "Analysis") -> None:
         """Write the files that were asked for and say so."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from otpilot.pilot.campaign.stages import Campaign
     from otpilot.pilot.campaign.status import CampaignStatus
     from otpilot.pilot.executors.base import Executor
+    from otpilot.pilot.ledger import Ledger
     from otpilot.pilot.slots import Slots
 
 app = typer.Typer(help="Campaigns: analyse, propose, try, review, decide, round after round.", no_args_is_help=True)
@@ -155,7 +156,23 @@ def _work(campaign: Path, *, dry_run: bool, resume: bool, steer_only: bool) -> N
         if ended is not None and ended.kind in FAILURES:
             raise typer.Exit(1)
         if ended is None:
-            tell(f"Stopped; trials are suspended. Go on with: otpilot loop resume {paths.root}")
+            tell(_stopped(ledger, paths.root, steer_only=steer_only))
+
+
+def _stopped(ledger: "Ledger", root: Path, *, steer_only: bool) -> str:
+    """Return what becomes of the trials when a pilot stops: its own are suspended, those of workers go on."""
+    from otpilot.pilot.campaign.status import is_interrupted
+    from otpilot.pilot.states import HELD
+
+    now = ledger.now()
+    held = sum(not is_interrupted(trial, now) for trial in ledger.trials(states=HELD))
+    parts = [] if steer_only else ["trials are suspended"]
+    if held:
+        parts.append(f"workers go on with {held} trial{'s' * (held != 1)}")
+    elif steer_only:
+        parts.append("no worker runs a trial")
+    again = f"otpilot loop resume {root}{' --steer-only' * steer_only}"
+    return f"Stopped; {', '.join(parts)}. Go on with: {again}"
 
 
 def _has_begun(opened: "Opened") -> bool:
@@ -278,6 +295,7 @@ def _show(found: "CampaignStatus", name: str) -> None:
             table.add_column(title, justify="right" if title == "step" else "left")
         for trial in found.running:
             since = "just now" if trial.since is None else f"{datetime.fromtimestamp(trial.since):%H:%M:%S}"
+            since = "interrupted" if trial.interrupted else since
             table.add_row(escape(trial.name), trial.kind, f"{trial.step} of {trial.steps}", since)
         console.print(table)
     for decision in found.decisions:

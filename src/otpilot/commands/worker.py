@@ -23,9 +23,9 @@ def work(
         Path | None,
         typer.Option(help="With a URL: folder for run folders; the campaign's own where machines share it."),
     ] = None,
-    slots: Annotated[int | None, typer.Option(help="Trials at once; all GPUs, or a share of the cores.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of each trial.")] = None,
-    gpus: Annotated[bool, typer.Option("--gpus/--no-gpus", help="Use this machine's GPUs.")] = True,
+    slots: Annotated[int | None, typer.Option(help="Trials at once; else the campaign's concurrency.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of each trial; else the campaign's.")] = None,
+    gpus: Annotated[bool | None, typer.Option("--gpus/--no-gpus", help="Use this machine's GPUs.")] = None,
     ray: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, local.")
     ] = "",
@@ -40,6 +40,7 @@ def work(
 
     The campaign is decided by `otpilot loop start`, here or on another machine (with --steer-only it runs none itself).
     Any number of workers may come and go; a trial whose worker is lost is taken over when its lease ends.
+    Trials at once, threads and GPUs are what campaign.toml says, where no flag says otherwise.
     """
     from otpilot.pilot.campaign.hand import Hand, check_software, find_place, read_campaign
 
@@ -50,6 +51,10 @@ def work(
         settings, base = read_campaign(book)
         check_software(book)
         cwd = (place.paths.root / settings.cwd).resolve()
+        ours = place.settings or settings
+        slots = ours.concurrency if slots is None else slots
+        threads = ours.threads if threads is None else threads
+        gpus = ours.gpus if gpus is None else gpus
         if ray:
             executor = _ray(ray, slots, threads, gpus_per_trial, resource or [], storage, place.paths.trials, cwd)
         elif slurm:

@@ -8,7 +8,8 @@ from typing import Any
 
 from otpilot.config.chatter import caught_warnings
 from otpilot.config.compat import Translation
-from otpilot.config.hygiene import absences, contradictions, idle_keys
+from otpilot.config.feature_keys import wrong_keys
+from otpilot.config.hygiene import absences, contradictions, few_rows, idle_keys
 from otpilot.config.known import unknown_keys
 from otpilot.config.rewriting import drop, read
 from otpilot.config.schema import Given, TrainConfig, complete, read_arguments
@@ -47,7 +48,8 @@ def check_config(name: str, overrides: Sequence[str] = ()) -> Checked:
         return Checked(name=name, problems=problems, notes=notes)
     config = loaded.config
     notes = (*loaded.notes, *idle_keys(body, config), *_elsewhere(trimmed, config, heard), *absences(config))
-    return Checked(name=name, problems=(*problems, *contradictions(config)), notes=notes)
+    notes = (*notes, *few_rows(config))
+    return Checked(name=name, problems=(*problems, *contradictions(config), *wrong_keys(config)), notes=notes)
 
 
 def _without_unknown_keys(body: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:

@@ -171,3 +171,41 @@ def absences(config: "TrainConfig") -> Iterator[str]:
 def _torch_cache() -> Path:
     home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
     return (Path(os.environ.get("TORCH_HOME", home)) / "hub" / "checkpoints").expanduser()
+
+
+FEW_ROWS = 8
+"""Rows of each domain under which a transport has little to choose from."""
+
+
+def few_rows(config: TrainConfig) -> Iterator[str]:
+    """Yield a note if the transport of a step compares fewer than FEW_ROWS rows of each domain, as far as is known."""
+    rows = _rows_compared(config)
+    if rows is not None:
+        yield from few_rows_told(config, rows)
+
+
+def few_rows_told(config: TrainConfig, rows: float) -> Iterator[str]:
+    """Yield a note if `rows` of each domain, which the transport compares at once, are fewer than FEW_ROWS."""
+    if rows >= FEW_ROWS:
+        return
+    share = "ot.batch_ratio" if config.ot.rows == "separate" else "ot.bc_src_weight"
+    yield (
+        f"batch_size is {config.batch_size}, which with {share} = {getattr(config.ot, share[3:])} leaves the transport "
+        f"about {rows:.3g} target rows at a time; it needs {FEW_ROWS} or more to tell rows apart: raise batch_size."
+    )
+
+
+def _rows_compared(config: TrainConfig) -> float | None:
+    """Return how many rows of each domain one problem holds; None without a transport, or where sizes decide."""
+    ot = config.ot
+    if not ot.enable or ot.method == "none" or ot.lambda_ot == 0:
+        return None
+    batches = config.grad_accum_steps if ot.scope == "global" else 1
+    if ot.rows == "separate":
+        return float(max(1, round(ot.batch_ratio * config.batch_size)) * batches)
+    if not ot.normalize_bc_weights_by_ds_size:
+        return None
+    paired = ot.pair_info_path or any(source.pair_info_path for source in ot.more_sources)
+    viewed = bool(paired) if ot.view_share == "auto" else ot.view_share > 0
+    share = ot.source_weight(viewed=viewed)
+    return float(config.batch_size * batches) * min(share, 1.0 - share)

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from otpilot.runs.paths import RunPaths
 
-FOLDER = ".pilot"
-
 
 @dataclass(frozen=True)
 class TrialPaths:
@@ -26,7 +24,7 @@ class TrialPaths:
     @property
     def root(self) -> Path:
         """Folder of the pilot's files."""
-        return self.run.parent / FOLDER / self.run.name
+        return self.contract.pilot
 
     @property
     def job(self) -> Path:

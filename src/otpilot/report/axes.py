@@ -33,24 +33,31 @@ def drawable(value: float, *, log_scale: bool) -> bool:
 
 
 def step_axis(steps: Sequence[int]) -> Axis:
-    """Return the axis of training steps, from the first to the last, with whole ticks."""
+    """Return the axis of training steps, from the first to the last, with whole ticks; from 0 where there is one."""
     low, high = float(min(steps)), float(max(steps))
     if low == high:
-        low, high = low - 1, high + 1
+        low, high = min(0.0, low), max(1.0, high)
     ticks = nice_ticks(low, high, whole=True)
     return Axis(low=low, high=high, log_scale=False, ticks=tuple(zip(ticks, tick_labels(ticks), strict=True)))
 
 
-def value_axis(values: Sequence[float], *, log_scale: bool) -> Axis:
-    """Return an axis a little wider than the values, all of which must be drawable; at least one is needed."""
+def value_axis(values: Sequence[float], *, log_scale: bool, is_rate: bool = False) -> Axis:
+    """Return an axis a little wider than the values, all of which must be drawable; at least one is needed.
+
+    With `is_rate` it does not leave 0 to 1, unless a value does; where all values are equal it is the whole of that.
+    """
     low, high = min(values), max(values)
+    is_rate = is_rate and low >= 0.0 and high <= 1.0
     if log_scale:
         return _log_axis(math.log10(low), math.log10(high))
-    if _span(low, high) <= 1e-9 * max(abs(low), abs(high)) or _span(low, high) < 1e-290:
+    if is_rate and low == high:
+        low, high, pad = 0.0, 1.0, 0.0
+    elif _span(low, high) <= 1e-9 * max(abs(low), abs(high)) or _span(low, high) < 1e-290:
         pad = 0.1 * max(abs(low), abs(high)) or 1.0
     else:
         pad = _MARGIN * _span(low, high)
-    low, high = max(low - pad, -_LARGEST), min(high + pad, _LARGEST)
+    least, most = (0.0, 1.0) if is_rate else (-_LARGEST, _LARGEST)
+    low, high = max(low - pad, least), min(high + pad, most)
     ticks = nice_ticks(low, high)
     return Axis(low=low, high=high, log_scale=False, ticks=tuple(zip(ticks, tick_labels(ticks), strict=True)))
 

@@ -98,12 +98,13 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """Curves of one metric, one per run."""
+    """Curves of one metric, one per run; `is_rate` keeps its axis between 0 and 1."""
 
     metric: str
     about: str
     curves: tuple[Curve, ...]
     log_scale: bool = False
+    is_rate: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

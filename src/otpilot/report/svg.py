@@ -95,7 +95,7 @@ def chart_svg(chart: Chart, *, styles: Mapping[str, LineStyle] | None = None, st
     body = [f'<text class="name" x="2" y="16">{safe_text(_cut(chart.metric))}</text>']
     hover = ""
     if any(line.stretches for line in lines):
-        frame = _frame(lines, log_scale=chart.log_scale)
+        frame = _frame(lines, log_scale=chart.log_scale, is_rate=chart.is_rate)
         body += [*_draw_axes(frame), *(element for line in lines for element in _draw(line, frame))]
         hover = "" if standalone else f' data-hover="{safe_text(_hover(lines, frame))}"'
     else:
@@ -143,9 +143,9 @@ def _thinned(points: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], 
     return tuple(points[at] for at in sorted(kept))
 
 
-def _frame(lines: Sequence[_Line], *, log_scale: bool) -> _Frame:
+def _frame(lines: Sequence[_Line], *, log_scale: bool, is_rate: bool) -> _Frame:
     points = [point for line in lines for point in line.points]
-    values = value_axis([value for _, value in points], log_scale=log_scale)
+    values = value_axis([value for _, value in points], log_scale=log_scale, is_rate=is_rate)
     label = max((len(text) for _, text in values.ticks), default=1)
     return _Frame(
         left=16 + _CHARACTER * label,

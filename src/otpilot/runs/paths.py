@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+PILOT = ".pilot"
+"""Beside run folders: what a campaign keeps of their processes, a folder for each."""
+
 
 @dataclass(frozen=True)
 class RunPaths:
@@ -34,6 +37,11 @@ class RunPaths:
     def stdout(self) -> Path:
         """What the training process printed, when something else started it."""
         return self.root / "stdout.log"
+
+    @property
+    def pilot(self) -> Path:
+        """Folder of what a campaign keeps of the run's process; there before the run folder is."""
+        return self.root.parent / PILOT / self.root.name
 
     @property
     def checkpoints(self) -> Path:

@@ -1,7 +1,7 @@
 """Calibration of a config: draw batches without training, measure the transport, propose settings."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
@@ -10,8 +10,9 @@ from lerobot.utils.import_utils import register_third_party_plugins
 from torch import Tensor
 
 import otpilot.sim.env_config  # noqa: F401 - its import registers the env type
+from otpilot.config.hygiene import few_rows_told
 from otpilot.config.ot import LossConfig, OTConfig
-from otpilot.config.schema import LoadedConfig, load_config, read_arguments
+from otpilot.config.schema import LoadedConfig, TrainConfig, load_config, read_arguments
 from otpilot.errors import ConfigError, TransportError
 from otpilot.report.calibration import Calibration, Change, GradientShares, Grid, GridPoint, State, TermRow, percent
 from otpilot.training.measurement import Measurement, Progress
@@ -85,7 +86,7 @@ def calibrate(
     rows = next(iter(raw.values())).shape
     report = Calibration(
         about=_about(loaded, found, rows),
-        notes=loaded.notes,
+        notes=(*loaded.notes, *_few_rows(loaded.config, rows[1])),
         terms=tuple(TermRow(**asdict(term)) for term in describe_terms(present, raw)),
         gradient=gradient,
         state=state,
@@ -99,6 +100,12 @@ def calibrate(
         proposed_share=None if automatic else proposed_share,
     )
     return CalibrationResult(report=report, config=_applied(args, new))
+
+
+def _few_rows(config: TrainConfig, measured: int) -> Iterator[str]:
+    """Yield a note if a step compares few rows; `measured` are those of one batch."""
+    batches = config.grad_accum_steps if config.ot.scope == "global" else 1
+    yield from few_rows_told(config, measured * batches)
 
 
 def _verdict(config: LossConfig, raw: Mapping[str, Tensor], gradient: GradientShares) -> tuple[State, float, str]:

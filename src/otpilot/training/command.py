@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from lerobot.utils.import_utils import register_third_party_plugins
 
-from otpilot.config.schema import load_config
+from otpilot.config.feature_keys import wrong_keys
+from otpilot.config.schema import TrainConfig, load_config
 from otpilot.data.domains import open_domains
 from otpilot.errors import ConfigError, MissingFileError
 from otpilot.report.result import MethodResult
@@ -36,7 +37,15 @@ def run_training(args: Sequence[str], progress: Progress) -> Outcome:
     loaded = load_config(args)
     for note in loaded.notes:
         progress.note(note)
+    _check_keys(loaded.config)
     return train(loaded.config, progress=progress)
+
+
+def _check_keys(config: TrainConfig) -> None:
+    """Raise ConfigError if a term names what a dataset does not hold, before anything is read or fitted."""
+    problem = next(wrong_keys(config), None)
+    if problem is not None:
+        raise ConfigError(problem)
 
 
 def look_at_views(args: Sequence[str], folder: Path, tell: Callable[[str], None]) -> list[Path]:
@@ -47,6 +56,7 @@ def look_at_views(args: Sequence[str], folder: Path, tell: Callable[[str], None]
     """
     register_third_party_plugins()
     config = load_config(args, check_output=False).config
+    _check_keys(config)
     set_threads(config.threads)
     views = make_source_views(config, open_domains(config), torch.device("cpu"), tell)
     if views is None:

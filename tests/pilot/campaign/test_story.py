@@ -1,16 +1,21 @@
 """What the reports of a campaign say, from its first to its last moment; two pilots; what is left on disk."""
 
+import os
 import re
+import subprocess
 import threading
+from dataclasses import replace
 
 import pytest
 
+from otpilot.pilot import supervisor
 from otpilot.pilot.campaign.folder import ask_to_stop, is_asked_to_stop, steering, steersman
 from otpilot.pilot.campaign.reports import write_reports
 from otpilot.pilot.campaign.stages import Campaign, Waiting
-from otpilot.pilot.campaign.status import read_status
+from otpilot.pilot.campaign.status import is_interrupted, read_status
 from otpilot.pilot.campaign.story import Story
 from otpilot.pilot.ledger import Ledger
+from otpilot.pilot.worker import this_process
 from tests.pilot.campaign.conftest import essence
 from tests.pilot.campaign.test_campaign import BY_RULES, settings
 
@@ -142,6 +147,35 @@ def test_status_says_what_goes_on(campaign):
         found = read_status(ledger, campaign.paths, opened.settings)
         assert (found.phase, found.stopped) == ("over", "All 1 rounds are done.")
         assert found.incumbent.startswith("costnorm-ema")
+
+
+def dead_process():
+    """Return an owner's name and a process as the ledger holds them, of a process that lives no more."""
+    with subprocess.Popen(["true"]) as process:
+        born = supervisor.birth(process.pid)
+        process.wait()
+    host = os.uname().nodename
+    return f"{host}:{process.pid}:{born}", {"host": host, "supervisor": process.pid, "birth": born}
+
+
+def test_status_tells_interrupted_trials_from_running_ones(campaign):
+    campaign.write(settings(), noise=0.01)
+    campaign.root.mkdir(exist_ok=True)
+    opened = campaign.opened()
+    gone, dead = dead_process()
+    alive = {"host": os.uname().nodename, "supervisor": os.getpid(), "birth": supervisor.birth(os.getpid())}
+    with campaign.ledger() as ledger:
+        made(campaign, ledger).advance()
+        for owner, process in ((gone, dead), (gone, alive), (this_process(), alive)):
+            lease = ledger.claim(owner)
+            assert lease is not None
+            ledger.start(lease, process=process)
+        found = read_status(ledger, campaign.paths, opened.settings)
+        assert found.by_state == {"running": 2, "interrupted": 1}
+        assert [trial.interrupted for trial in found.running] == [True, False, False]
+        far_away = replace(ledger.trials(states=("running",))[0], owner="elsewhere:1:2", process={"host": "elsewhere"})
+        assert not is_interrupted(far_away, ledger.now())
+        assert is_interrupted(far_away, (far_away.lease_until or 0.0) + 1.0)
 
 
 def test_a_folder_has_one_pilot_who_can_be_asked_to_stop(campaign):

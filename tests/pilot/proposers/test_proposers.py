@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from otpilot.config.canonical import same_effect
 from otpilot.config.compat import translate
-from otpilot.config.edits import config_hash, policy_type, value_at
+from otpilot.config.edits import apply, config_hash, policy_type, value_at
 from otpilot.config.ot import OTConfig
 from otpilot.config.plain import build_section
 from otpilot.errors import ConfigError
@@ -148,6 +149,28 @@ def test_space_follows_the_config() -> None:
     assert "optimizer.lr" in names(explicit(act()))
     assert "policy.dropout" not in names(diffusion())
     assert names(edited(act(), ot=None)) == {"policy.optimizer_lr", "batch_size", "policy.dropout"}
+
+
+def test_a_label_is_varied_by_what_counts() -> None:
+    def names(config: Config) -> set[str]:
+        found = {dimension.name for dimension in dimensions(translate(config).config)}
+        return {name.partition("features")[2] for name in found if "features" in name}
+
+    alone = ours()
+    alone["ot"]["loss_config"]["features"] = alone["ot"]["loss_config"]["features"][1:]
+    both = ours()
+    both["ot"]["loss_config"]["features"][1] |= {"use_learned_embed": True, "weight_embed": 1.0, "src_key": "fused"}
+    assert names(act()) == {"[action_lbl].weight_label"}, "costs of the fork are not normalised"
+    assert names(ours()) == {"[action_lbl].term_weight"}
+    assert names(both) == {"[action_lbl].weight_label"}
+    assert names(alone) == set()
+
+
+def test_no_knob_of_the_space_is_without_effect() -> None:
+    config = translate(ours()).config
+    for dimension in dimensions(config):
+        low, high = (apply(config, dimension.edits(value))[0] for value in (dimension.low, dimension.high))
+        assert not same_effect(low, high), dimension.name
 
 
 def test_random_depends_on_its_seed() -> None:

@@ -153,3 +153,47 @@ def test_the_table_shows_the_mean_of_the_success_rates_and_survives_odd_lines(tm
     odd = '{"step": 2, "time": 2.0, "kind": "train", "values": [1]}\n'
     (make(tmp_path) / "metrics.jsonl").write_text(line(1, "sim", **rates) + odd)
     assert "50%" in printed(FollowedFolder(tmp_path).refresh(), tmp_path)
+
+
+def trial(root, name, *, token="a", left=None, printed=0.0):
+    """Files of a campaign's trial whose run folder is not there yet."""
+    folder = root / "trials" / ".pilot" / name
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text(json.dumps({"token": token}))
+    (folder / "stdout.log").write_text("importing ...")
+    os.utime(folder / "stdout.log", (time.time() - printed,) * 2)
+    if left is not None:
+        (folder / "exit.json").write_text(json.dumps(left))
+    return root / "trials" / name
+
+
+def test_trials_are_shown_before_they_log(tmp_path):
+    folder = trial(tmp_path, "new")
+    trial(tmp_path, "again", token="b", left={"token": "a", "ended_by": None})
+    trial(tmp_path, "broken", left={"token": "a", "ended_by": None, "code": 1})
+    trial(tmp_path, "ended", left={"token": "a", "ended_by": "pilot_death"})
+    trial(tmp_path, "gone", printed=7200.0)
+    make(tmp_path, "plain")
+    followed = FollowedFolder(tmp_path)
+    states = {one.name: one.state for one in followed.refresh()}
+    assert states == {
+        "plain": "running", "trials/again": "starting", "trials/new": "starting", "trials/broken": "crashed",
+        "trials/ended": "killed", "trials/gone": "killed",
+    }  # fmt: skip
+    assert [one.state for one in followed.refresh()][:3] == ["running", "starting", "starting"]
+    assert "1 running, 2 starting, 6 runs below" in printed(followed.refresh(), tmp_path)
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"steps": 50}))
+    one = next(one for one in followed.refresh() if one.name == "trials/new")
+    assert (one.state, one.total, one.step) == ("starting", 50, 0)
+    (folder / "metrics.jsonl").write_text(line(10, loss=0.5))
+    one = next(one for one in followed.refresh() if one.name == "trials/new")
+    assert (one.state, one.step) == ("running", 10)
+
+
+def test_a_run_that_has_printed_or_noted_its_environment_only_is_starting(tmp_path):
+    for name, file in (("a", "stdout.log"), ("b", "environment.json")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text("{}")
+    states = sorted((one.name, one.state) for one in FollowedFolder(tmp_path).refresh())
+    assert states == [("a", "starting"), ("b", "starting")]

@@ -76,6 +76,21 @@ def test_curves_are_drawn_a_hover_changes_the_legend_and_a_toggle_hides_a_run(br
 
 
 @needs_browser
+def test_a_single_rate_has_the_axis_of_rates_and_of_its_run(browser, tmp_path):
+    path = tmp_path / "page.html"
+    write_html(analysis(run("r", [curve("sim/success_mean", [0.0], every=30)])), path)
+    browser.events.clear()
+    browser.open(path)
+    browser.hover(".curve .plot")
+    browser.until("document.querySelector('.curve .u-over') !== null")
+    browser.js("{ const real = uPlot; window.uPlot = function (...all) { return (window.seen = new real(...all)); }; }")
+    browser.js("document.getElementById('theme').click()")
+    browser.until("window.seen?.scales?.y?.min != null")
+    assert browser.js("(({x, y}) => [x.min, x.max, y.min, y.max])(window.seen.scales)") == [0, 30, 0, 1]
+    quiet(browser, path)
+
+
+@needs_browser
 def test_every_control_works(browser, tmp_path):
     path = tmp_path / "page.html"
     write_html(campaign(2, metrics=14), path)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from otpilot.analysis.postmortem import postmortem
 from otpilot.analysis.result import analyze
 from otpilot.report.analysis.html import render_html
 from otpilot.report.analysis.json import render_json
@@ -172,3 +173,53 @@ def test_the_mean_success_is_the_first_of_the_overview_whatever_the_order_of_the
     cells = [curve(f"sim/success_{cell}", [0.1, 0.5]) for cell in ("a", "b", "c", "d", "mean")]
     shown = [row.names[0] for row in overview(analysis(run("r", cells)))]
     assert shown[:3] == ["sim/success_mean", "sim/success_a", "sim/success_b"]
+
+
+def summaries(configs):
+    figures = {"r3": (0.3851, 650), "r1": (0.3429, 1250)}
+    return [
+        RunHistory(
+            id=name,
+            name=name,
+            source="s.json",
+            config=configs,
+            summary={"eval/offline_eval/avg_l1": {"first": 0.9, "last": last, "best": last, "best_step": step}},
+        )
+        for name, (last, step) in figures.items()
+    ]
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_a_post_mortem_without_configs_promises_no_causes(lang):
+    worse, better = summaries({})
+    made = dataclasses.replace(analyze([worse, better], baselines=["r1"]), postmortems=(postmortem(worse, better),))
+    for text in (printed(made, lang), render_report(made, lang=lang), render_html(made, lang=lang)):
+        assert "Regression Root Causes" not in text
+        assert "性能回退原因" not in text
+        assert {"en": "configs were not recorded", "zh": "未记录配置"}[lang] in " ".join(text.split())
+
+
+def test_figures_without_curves_show_the_steps_that_are_known():
+    text = printed(analyze(summaries({}), baselines=["r1"]))
+    assert re.search(r"r3 .*≥ 650 ", text)
+    assert "@ 650 vs 1,250" in text
+
+
+def test_the_table_of_runs_keeps_names_and_tags_in_80_columns():
+    cells = [f"sim/success_far_left_rotated_{number}" for number in range(4)]
+    runs = [
+        run(f"a-run-with-a-long-name_w8_reg0.24_from-x7k{place}", [curve(name, [0.5, 0.6, 0.55]) for name in (*cells, "train/loss")],
+            findings=(finding("underfitting_after_optimiser_change"),))
+        for place in range(2)
+    ]  # fmt: skip
+    made = analysis(*runs)
+    lines = printed(made, width=80).splitlines()
+    head = next(line for line in lines if line.strip().startswith("run "))
+    assert re.search(r"state +steps +rotated_0 +tag", head)
+    assert head.rstrip().endswith("tag")
+    text = "".join(line[:26].strip() for line in lines[: len(lines) // 2])
+    assert "a-run-with-a-long-name_w8_reg0.24_from-x7k0" in text
+    tags = "\n".join(lines[: lines.index("a-run-with-a-long-name_w8_reg0.24_from-x7k0")])
+    assert tags.count("underfitting after") == tags.count("change ") == 2
+    assert max(map(len, lines)) <= 80
+    assert printed(made, width=200).count("far_left") >= 3

@@ -49,3 +49,12 @@ def test_on_paper_everything_is_open_and_light(browser, tmp_path):
     assert browser.js("document.documentElement.dataset.theme") == "light"
     browser.js("window.dispatchEvent(new Event('afterprint'))")
     assert browser.js("document.querySelectorAll('details[open]').length") == 0
+
+
+@needs_browser
+def test_the_reason_of_an_incumbent_is_readable_in_a_narrow_window(browser, tmp_path):
+    path = tmp_path / "page.html"
+    write_html(campaign(), path)
+    browser.open(path)
+    browser.js("document.querySelector('#incumbents .scroll').style.width = '360px'")
+    assert browser.js("document.querySelector('#incumbents td.reason').clientWidth") >= 280

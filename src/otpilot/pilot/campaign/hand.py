@@ -28,10 +28,11 @@ IDLE_S = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a worker works: the ledger, and the folder for configs and run folders."""
+    """Where a worker works: the ledger, the folder for configs and run folders, campaign.toml where it lies there."""
 
     where: Path | str
     paths: CampaignPaths
+    settings: CampaignSettings | None = None
 
     def open(self, **options: Any) -> AbstractContextManager[Ledger]:
         """Return the ledger, which must exist.
@@ -58,10 +59,11 @@ def find_place(ledger: str, folder: Path | None) -> Place:
         return Place(where=ledger, paths=CampaignPaths(folder.resolve()))
     file = find_file(Path(ledger))
     paths = CampaignPaths(file.parent.resolve())
-    where = paths.ledger(read_settings(file))
+    settings = read_settings(file)
+    where = paths.ledger(settings)
     if isinstance(where, Path) and not where.is_file():
         raise ConfigError(f"The campaign in {paths.root} was never started: there is no {where}.")
-    return Place(where=where, paths=paths)
+    return Place(where=where, paths=paths, settings=settings)
 
 
 def read_campaign(ledger: Ledger) -> tuple[CampaignSettings, dict[str, Any]]:

@@ -1,16 +1,21 @@
 """How a campaign stands, for people: who steers it, what runs, what is waited for, what was decided last."""
 
 import contextlib
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+from otpilot.pilot import supervisor
 from otpilot.pilot.campaign.books import worked_seconds
 from otpilot.pilot.campaign.folder import CampaignPaths, Steersman, steersman
 from otpilot.pilot.campaign.settings import CampaignSettings
 from otpilot.pilot.ledger import ENDS, Decision, Ledger, Trial
+from otpilot.pilot.states import HELD, TrialState
+from otpilot.pilot.worker import is_gone
 from otpilot.runs.record import MetricRecord
 
 LAST_DECISIONS = 6
@@ -19,7 +24,7 @@ TAIL_BYTES = 65_536
 
 @dataclass(frozen=True, kw_only=True)
 class RunningTrial:
-    """A trial that runs: how far it is, on which device, since when."""
+    """A trial that runs, or was interrupted: how far it is, since when, who has it."""
 
     name: str
     kind: str
@@ -27,11 +32,15 @@ class RunningTrial:
     steps: int
     since: float | None
     owner: str
+    interrupted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class CampaignStatus:
-    """How a campaign stands. `phase` says what is going on in one sentence; `stopped` why it ended, if it did."""
+    """How a campaign stands. `phase` says what is going on in one sentence; `stopped` why it ended, if it did.
+
+    In `by_state` a trial that was interrupted is no running one: it goes on when somebody works on the campaign.
+    """
 
     steersman: Steersman | None
     round: int
@@ -54,7 +63,9 @@ def read_status(
     counts = ledger.status()
     rounds = ledger.rounds()
     pilot = steersman(paths)
-    held = ledger.trials(states=("leased", "running"))
+    held = ledger.trials(states=HELD)
+    clock = ledger.now()
+    lost = [trial for trial in held if is_interrupted(trial, clock)]
     closed = [round for round in rounds if round.finished is not None]
     decisions = ledger.decisions()
     current = max((round.number for round in rounds), default=0)
@@ -66,8 +77,8 @@ def read_status(
         rounds=settings.rounds,
         phase=_phase(ledger, current, counts.open, pilot, settings, over=over, now=now or datetime.now()),
         incumbent=str(closed[-1].summary["incumbent"]["name"]) if closed else "the baseline is not yet measured",
-        by_state={str(state): count for state, count in counts.by_state.items()},
-        running=tuple(_running(trial, paths) for trial in held if trial.state == "running"),
+        by_state=_by_state(counts.by_state, lost),
+        running=tuple(_running(trial, paths, trial in lost) for trial in held if trial.state == "running"),
         decisions=tuple(decisions[-LAST_DECISIONS:]),
         hours=worked_seconds(ledger) / 3600,
         gpu_hours=counts.gpu_seconds / 3600,
@@ -106,7 +117,25 @@ def _progress(trials: Sequence[Trial]) -> tuple[int, int]:
     return sum(states[state] for state in ENDS), len(trials)
 
 
-def _running(trial: Trial, paths: CampaignPaths) -> RunningTrial:
+def is_interrupted(trial: Trial, now: float) -> bool:
+    """Whether a held trial's owner is gone or let its lease run out, and no process of it lives on this machine."""
+    expired = trial.lease_until is not None and trial.lease_until < now
+    return (expired or is_gone(trial.owner or "")) and not _lives_here(trial.process or {})
+
+
+def _lives_here(process: Mapping[str, Any]) -> bool:
+    pid, born = process.get("supervisor"), process.get("birth", process.get("supervisor_birth"))
+    here = process.get("host", os.uname().nodename) == os.uname().nodename
+    return here and isinstance(pid, int) and supervisor.is_alive(pid, str(born))
+
+
+def _by_state(counts: Mapping[TrialState, int], lost: Sequence[Trial]) -> dict[str, int]:
+    found = Counter({str(state): count for state, count in counts.items()})
+    found.subtract(Counter(str(trial.state) for trial in lost))
+    return {state: count for state, count in found.items() if count} | ({"interrupted": len(lost)} if lost else {})
+
+
+def _running(trial: Trial, paths: CampaignPaths, interrupted: bool) -> RunningTrial:
     return RunningTrial(
         name=trial.folder_name,
         kind=trial.kind,
@@ -114,6 +143,7 @@ def _running(trial: Trial, paths: CampaignPaths) -> RunningTrial:
         steps=trial.budget,
         since=trial.started,
         owner=trial.owner or "nobody",
+        interrupted=interrupted,
     )
 
 

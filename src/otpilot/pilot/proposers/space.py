@@ -5,7 +5,8 @@
 | weight | lambda_ot 0.01 to 0.5, or target_grad_share 0.02 to 0.3 where it is automatic | log | seeds; transport.md |
 | reg | 0.02 to 3 | log | seeds 001 and 003 |
 | tau | 0.01 to 20, both sides alike; not where a side is hard | log | seeds 001 and 003 |
-| label weight | 0.0001 to 0.1 for each term that has one | log | seeds 001 and 003 |
+| label weight | 0.0001 to 0.1 for each term that has one; not where it cancels out | log | seeds 001 and 003 |
+| term weight | 0.1 to 10 for a label by itself, divided by its own mean, beside other terms | log | docs/ot.md |
 | window | 0 to 30 frames; not where there is none | linear | seeds |
 | sharpness | 0 to 2 | linear | seed 004 |
 | source episodes | 5 to 50, where a number is set | log | seed 004 |
@@ -25,7 +26,7 @@ from otpilot.config.bounds import Kind, bound_of
 from otpilot.config.canonical import same_effect
 from otpilot.config.edits import Edit, apply, learning_rate_path, policy_type, value_at, values_at
 from otpilot.pilot.proposal import Group
-from otpilot.pilot.rules.base import LABELS, REG, TAU_SRC, TAU_TGT, WEIGHT, WINDOW, transports
+from otpilot.pilot.rules.base import EMBEDS, LABELS, REG, TAU_SRC, TAU_TGT, WEIGHT, WINDOW, transports
 
 RATES = {"act": (3e-6, 3e-5), "diffusion": (3e-5, 3e-4)}
 RATES_ELSEWHERE = (1e-5, 1e-4)
@@ -92,7 +93,7 @@ def _transport(config: Mapping[str, Any]) -> list[Dimension]:
     found = [dimension for dimension in found if _counts(config, dimension)]
     if None not in (value_at(config, TAU_SRC), value_at(config, TAU_TGT)):
         found.append(_ot(TAU_SRC, TAU_TGT, low=0.01, high=20.0))
-    found += [_ot(path, low=1e-4, high=0.1) for path, weight_label in values_at(config, LABELS).items() if weight_label]
+    found += _labels(config)
     if not value_at(config, "ot.no_window"):
         found.append(_ot(WINDOW, low=0, high=30, log=False, kind="int"))
         found.append(_ot("ot.sharpness", low=0.0, high=2.0, log=False))
@@ -102,6 +103,22 @@ def _transport(config: Mapping[str, Any]) -> list[Dimension]:
     if numbered and value_at(config, "ot.pair_info_path") and value_at(config, "ot.bc_src_weight"):
         found.append(_ot("ot.view_share", low=0.0, high=0.75, log=False))
     found.append(_ot("ot.compute_every_n_steps", low=1, high=4, log=False, kind="int"))
+    return found
+
+
+def _labels(config: Mapping[str, Any]) -> list[Dimension]:
+    """Return what sets how much each label counts: its weight, or its term's where the weight cancels out.
+
+    A term that is all the cost has neither: it would do what reg, tau and the transport's weight do.
+    """
+    terms = sum(bool(weight) for path in (LABELS, EMBEDS) for weight in values_at(config, path).values())
+    found = []
+    for path, weight in values_at(config, LABELS).items():
+        label = _ot(path, low=1e-4, high=0.1)
+        if weight and _counts(config, label):
+            found.append(label)
+        elif weight and terms > 1:
+            found.append(_ot(f"{path.removesuffix('weight_label')}term_weight", low=0.1, high=10.0))
     return found
 
 

@@ -8,6 +8,7 @@ class Chart {
     // By number: a name with characters that HTML cannot hold would not come back as it was.
     const at = Number(element.dataset.at);
     this.metric = data.metrics[at];
+    this.isRate = data.rates[at];
     this.curves = data.curves[at];
     this.last = data.last[at];
     this.canvas = element.querySelector(".plot");
@@ -54,6 +55,7 @@ class Chart {
       ? Curves.table([...columns.map(({ x, raw }) => ({ x, y: raw })), ...columns.map(({ x, y }) => ({ x, y }))])
       : table;
     this.bounds = this.range(data);
+    this.extent = extent(data[0]);
     if (this.bounds) {
       this.plot = new uPlot(this.options(width, columns), data, this.canvas);
       this.plot.over.addEventListener("dblclick", () => this.state.zoom(null));
@@ -112,10 +114,10 @@ class Chart {
         dataIdx: (plot, at, row) => nearest(plot.data, at, row),
       },
       scales: {
-        x: { time: false, range: (plot, min, max) => this.state.window ?? (min === max ? [min - 1, max + 1] : [min, max]) },
+        x: { time: false, range: () => this.state.window ?? this.extent },
         y: this.state.log
           ? { distr: 3, range: () => (low === high ? [low / 2, high * 2] : uPlot.rangeLog(low, high, 10, false)) }
-          : { range: () => padded(low, high) },
+          : { range: () => (this.isRate && low >= 0 && high <= 1 ? paddedRate(low, high) : padded(low, high)) },
       },
       axes: [
         { ...axis, size: 30, space: 60, ...(this.state.byTime ? clock : { values: (plot, ticks) => ticks.map(brief), incrs: whole }) },
@@ -196,6 +198,19 @@ function nearest(data, series, row) {
 function padded(low, high) {
   const pad = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
   return [low - pad, high + pad];
+}
+
+// A rate stays between 0 and 1; where all values are equal, the whole of that is shown.
+function paddedRate(low, high) {
+  if (low === high) return [0, 1];
+  const [from, to] = padded(low, high);
+  return [Math.max(0, from), Math.min(1, to)];
+}
+
+// From the first to the last step; from 0 where there is one (uPlot would show twice as much).
+function extent(x) {
+  const [first, last] = [x[0], x[x.length - 1]];
+  return first === last ? [Math.min(0, first), Math.max(1, last)] : [first, last];
 }
 
 // %.4g as the tables print it.

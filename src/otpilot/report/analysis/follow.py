@@ -2,25 +2,28 @@
 
 import json
 import math
+import os
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from otpilot.errors import RunError
 from otpilot.runs.history import State
-from otpilot.runs.paths import RunPaths
+from otpilot.runs.paths import PILOT, RunPaths
 from otpilot.runs.reader import read_outcome
 from otpilot.runs.record import MetricRecord
-from otpilot.runs.sources.folder import Folder
+from otpilot.runs.sources.folder import NEVER_RUNS
+from otpilot.runs.sources.run_folder import is_run_folder
 from otpilot.runs.sources.state import last_change, silent_state
 
 CHUNK = 1 << 20
 LONGEST_LINE = 1 << 24
 """Bytes without a line's end after which they are given up: garbage, not a line still being written."""
+ALIVE = {"running": 0, "starting": 1}
 RECENT = 20
 """Train lines from which speed is measured."""
 
@@ -29,11 +32,12 @@ RECENT = 20
 class Standing:
     """How a run stands: what one row of the live table shows. Speed in steps per second; eta in seconds.
 
+    A run that has logged nothing yet is starting: it imports, reads data, fits views.
     `alarm` is the kind of the newest alarm, `message` its words; both are empty without one.
     """
 
     name: str
-    state: State
+    state: State | Literal["starting"]
     step: int
     total: int | None
     values: Mapping[str, float]
@@ -73,7 +77,7 @@ class FollowedRun:
         return Standing(
             name=self.name, state=state, step=self.step, total=self._total, values=dict(self.values), speed=speed,
             eta=eta, alarm=self.alarm, message=self.message,
-            updated=last_change((self.paths.metrics, self.paths.outcome)),
+            updated=last_change((self.paths.metrics, self.paths.outcome, *self._first_signs())),
         )  # fmt: skip
 
     def _read_new(self) -> None:
@@ -119,13 +123,24 @@ class FollowedRun:
             if isinstance(value, int | float):
                 self.values[f"{record.kind}/{name}"] = float(value)
 
-    def _state(self) -> State:
+    def _first_signs(self) -> tuple[Path, ...]:
+        """Return the files that tell that a run has begun, before it logs; none once it does."""
+        if self.paths.metrics.exists():
+            return ()
+        printed = RunPaths(self.paths.pilot).stdout
+        return (printed, self.paths.stdout, self.paths.config, self.paths.environment)
+
+    def _state(self) -> State | Literal["starting"]:
         try:
             outcome = read_outcome(self.paths.root)
         except (RunError, OSError, RecursionError):
             return "unknown"
         if outcome is not None:
             return outcome.status
+        if signs := self._first_signs():
+            ended = _ended_early(self.paths.pilot)
+            state = ended or silent_state(last_change(signs), np.array([]))[0]
+            return "starting" if state == "running" else state
         times = np.array([time for time, _ in self._recent])
         return silent_state(last_change((self.paths.metrics, self.paths.config)), times)[0]
 
@@ -146,21 +161,51 @@ class FollowedFolder:
         self.runs: dict[Path, FollowedRun] = {}
 
     def refresh(self) -> list[Standing]:
-        """Return how every run stands, those still running first, then the newest first."""
-        for folder in Folder(root=self.root).paths():
-            if folder not in self.runs and folder.is_dir():
+        """Return how every run stands, those still running first, those that start next, then the newest first."""
+        found = set(_folders(self.root))
+        for folder in sorted(found):
+            if folder not in self.runs:
                 name = folder.name if folder == self.root else folder.relative_to(self.root).as_posix()
                 self.runs[folder] = FollowedRun(name=name, paths=RunPaths(folder))
-        for folder in [folder for folder in self.runs if not folder.is_dir()]:
+        for folder in [folder for folder in self.runs if folder not in found and not folder.is_dir()]:
             del self.runs[folder]
         standings = [run.refresh() for run in self.runs.values()]
-        return sorted(standings, key=lambda one: (one.state != "running", -(one.updated or 0.0), one.name))
+        return sorted(standings, key=lambda one: (ALIVE.get(one.state, 2), -(one.updated or 0.0), one.name))
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    """Yield the run folders at or below a folder: with a log, with other first signs, and those still to be made."""
+    own = RunPaths(folder)
+    if is_run_folder(folder) or own.stdout.is_file() or own.environment.is_file():
+        yield folder
+        return
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return
+    if PILOT in names:
+        yield from (folder / path.parent.name for path in (folder / PILOT).glob("*/stdout.log"))
+    for name in names:
+        if name not in NEVER_RUNS and not name.startswith("."):
+            yield from _folders(folder / name)
+
+
+def _ended_early(pilot: Path) -> State | None:
+    """Return how a campaign's trial ended that never logged; None while it lives, as far as its supervisor said."""
+    job, left = (_read(pilot / name) for name in ("job.json", "exit.json"))
+    if left.get("token") is None or left["token"] != job.get("token"):
+        return None
+    return "crashed" if left.get("ended_by") is None else "killed"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 def _planned_steps(path: Path) -> int | None:
-    try:
-        config: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    steps = config.get("steps") if isinstance(config, dict) else None
+    steps = _read(path).get("steps")
     return steps if isinstance(steps, int) and steps > 0 else None

@@ -9,9 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from otpilot.analysis.result import Analysis
+from otpilot.analysis.view import is_success
 from otpilot.report.analysis import pictures, rows, sheets
 from otpilot.report.analysis.packing import BUDGET, OFF_CHART, Packed, pack
 from otpilot.report.analysis.page_words import said
+from otpilot.report.analysis.told import postmortem_title
 from otpilot.report.analysis.words import Lang, word
 from otpilot.report.files import write_atomically
 from otpilot.report.palette import LineStyle, line_styles
@@ -46,7 +48,7 @@ def render_html(analysis: Analysis, *, lang: Lang = "en", title: str | None = No
         ("runs", word("runs", lang), sheets.runs(analysis, styles, lang)),
         ("diagnosis", word("diagnosis", lang), sheets.findings(analysis, styles, lang)),
         ("comparison", word("comparison", lang), sheets.comparisons(analysis, lang)),
-        ("postmortem", word("postmortem", lang), sheets.postmortems(analysis, lang)),
+        ("postmortem", postmortem_title(analysis.postmortems, lang), sheets.postmortems(analysis, lang)),
         ("curves", word("curves", lang), _curves(analysis, styles, lang, budget)),
         ("statistics", word("statistics", lang), sheets.statistics(analysis, styles, lang)),
         ("config", word("config differences", lang), sheets.config_differences(analysis, lang)),
@@ -167,7 +169,12 @@ def _data(analysis: Analysis, styles: Sequence[LineStyle], packed: Packed, lang:
         for run, style in zip(analysis.runs, styles, strict=True)
     ]
     words = {"step": said("step", lang), "nothing": said("nothing to draw", lang)}
-    curves = {"metrics": list(packed.curves), "axes": packed.axes, "curves": list(packed.curves.values())}
+    curves = {
+        "metrics": list(packed.curves),
+        "rates": list(map(is_success, packed.curves)),
+        "axes": packed.axes,
+        "curves": list(packed.curves.values()),
+    }
     return script_json({"runs": runs, **curves, "last": last, "words": words})
 
 

@@ -10,10 +10,11 @@ from otpilot.analysis import wording
 from otpilot.analysis.compare import Comparison
 from otpilot.analysis.postmortem import PostMortem, SingleChange
 from otpilot.analysis.result import Analysis, RunReport
+from otpilot.analysis.view import is_success
 from otpilot.errors import OtpilotError
 from otpilot.report.analysis import blocks, rows
 from otpilot.report.analysis.append import append_atomically
-from otpilot.report.analysis.told import ranked, tell
+from otpilot.report.analysis.told import postmortem_title, ranked, tell
 from otpilot.report.analysis.words import Lang, says, word
 from otpilot.report.files import write_atomically
 from otpilot.report.markdown import escape_markdown
@@ -115,7 +116,8 @@ def charts_of(analysis: Analysis, lang: Lang) -> dict[str, bytes]:
             _curve(run, label, metric) for run, label in zip(analysis.runs, labels, strict=True) if metric in run.curves
         ]
         slug = re.sub("[^a-z0-9]+", "-", metric.lower()).strip("-")[:60]
-        chart = Chart(metric=metric, about=f"{metric}: {word('last values', lang)}", curves=tuple(curves))
+        about = f"{metric}: {word('last values', lang)}"
+        chart = Chart(metric=metric, about=about, curves=tuple(curves), is_rate=is_success(metric))
         found[f"{number:02d}-{slug}.svg"] = chart_svg(chart, styles=styles).encode()
     return found
 
@@ -143,7 +145,7 @@ def _all_sections(analysis: Analysis, lang: Lang, charts: Sequence[str], *, fres
         lines = [*blocks.comparison_lines(comparisons, lang), *_verdicts(analysis, comparisons, lang)]
         yield says(word("comparison", lang), names, lang), lines
     if analysis.postmortems:
-        yield word("postmortem", lang), list(_postmortems(analysis, lang))
+        yield postmortem_title(analysis.postmortems, lang), list(_postmortems(analysis, lang))
     if charts:
         metrics = [escape_markdown(metric) for metric in rows.key_metrics(analysis)]
         yield word("curves", lang), [f"![{name}]({link})" for name, link in zip(metrics, charts, strict=False)]
@@ -211,8 +213,9 @@ def _postmortems(analysis: Analysis, lang: Lang) -> Iterator[str]:
         yield from blocks.postmortem_run_lines(analysis.run(name), metric=metric, baseline=True, lang=lang)
     for found in analysis.postmortems:
         pair = f"{escape_markdown(found.run)} {word('vs', lang)} {escape_markdown(found.baseline)}"
-        yield from ("", f"**{word('differences', lang)}: {pair}**", "")
-        yield from blocks.difference_lines(found, lang)
+        if found.mechanism != "unknown":
+            yield from ("", f"**{word('differences', lang)}: {pair}**", "")
+            yield from blocks.difference_lines(found, lang)
         yield from ("", f"**{word('recommendations', lang)}: {pair}**", "")
         yield f"- {escape_markdown(wording.mechanism(found, lang))}"
         yield from (

@@ -49,6 +49,10 @@ WORDS: Mapping[str, tuple[str, str]] = {
     ),
     "same": ("{count} settings are the same in all runs.", "{count} 项设置在所有运行中相同。"),
     "no difference": ("The recorded settings do not differ.", "记录的设置没有差异。"),
+    "no configs": (
+        "Configs were not recorded, so nothing can be said about them; give run folders or wandb:ENTITY/PROJECT.",
+        "未记录配置，无从判断配置差异；请给出 run 文件夹或 wandb:ENTITY/PROJECT。",
+    ),
     "no picture": ("The plan of {run} cannot be shown: {error}", "{run} 的传输计划无法显示：{error}"),
     "more plans": ("{count} further runs have a plan that is not shown.", "另有 {count} 个运行的传输计划未显示。"),
     "plan": (

@@ -127,6 +127,10 @@ def _side(ids: Sequence[str], called: Mapping[str, str]) -> str:
 
 
 def last_step(run: RunReport) -> str:
-    """Return the last step that any metric has, or a dash where figures came without curves."""
-    found = [one.endpoint.last_step for one in run.statistics.values() if one.endpoint.last_step is not None]
-    return f"{max(found):,}" if found else "–"
+    """Return the last step that any metric has; a run without curves reached at least the step of its best values."""
+    ends = [one.endpoint for one in run.statistics.values()]
+    last = max((one.last_step for one in ends if one.last_step is not None), default=-1)
+    best = max((one.best_step for one in ends if one.best_step is not None), default=-1)
+    if last < 0 and best < 0:
+        return "–"
+    return f"{last:,}" if last >= best and run.curves else f"≥ {max(last, best):,}"

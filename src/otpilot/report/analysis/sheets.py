@@ -159,8 +159,9 @@ def _difference(one: Difference | None) -> str:
     if one is None:
         return f"<td>{MISSING}</td>"
     percent_text = "" if one.percent is None else f" ({signed(one.percent)})"
-    at = "" if one.baseline_step is None else f" @ {one.baseline_step:,}"
-    return f'<td>{figure(one.ours)}{percent_text}<br><span class="quiet">{figure(one.baseline)}{at}</span></td>'
+    ours_at, at = ("" if step is None else f" @ {step:,}" for step in (one.step, one.baseline_step))
+    above = f'{figure(one.ours)}{percent_text}<span class="quiet">{ours_at}</span>'
+    return f'<td>{above}<br><span class="quiet">{figure(one.baseline)}{at}</span></td>'
 
 
 def _verdict(found: Comparison, lang: Lang) -> str:
@@ -254,6 +255,8 @@ def config_differences(analysis: Analysis, lang: Lang) -> Iterator[str]:
     """Yield the settings in which the runs differ, one column a run; values like the first baseline's are muted."""
     recorded = [run for run in analysis.runs if run.settings]
     if len(recorded) < 2:
+        if len(analysis.runs) > 1:
+            yield f'<p class="quiet">{said("no configs", lang)}</p>'
         return
     recorded.sort(key=lambda run: not run.is_baseline)
     keys = dict.fromkeys(key for run in recorded for key in run.settings)

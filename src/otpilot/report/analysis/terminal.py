@@ -1,10 +1,14 @@
 """An analysis for a terminal: runs, findings with their evidence, comparisons with verdicts. Names are never markup."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -15,7 +19,7 @@ from otpilot.analysis.postmortem import PostMortem
 from otpilot.analysis.result import Analysis, RunReport
 from otpilot.report.analysis import rows
 from otpilot.report.analysis.digits import figure, signed
-from otpilot.report.analysis.told import Told, plain, ranked, tags, tell
+from otpilot.report.analysis.told import Told, plain, postmortem_title, ranked, tags, tell
 from otpilot.report.analysis.words import Lang, word
 
 STYLES = {"problem": "bold red", "warning": "yellow", "info": "cyan"}
@@ -23,12 +27,15 @@ VERDICTS = {"better": "bold green", "worse": "bold red", "not distinguishable": 
 STATES = {"finished": "green", "running": "cyan", "diverged": "red", "crashed": "red", "killed": "yellow"}
 MISSING = "–"
 MOST_COLUMNS = 4
-"""Figures of a run in the table, most telling first; more do not fit into 100 columns."""
+"""Figures of a run in the table, most telling first; more do not fit into 100 columns, and fewer into 80."""
+HEAD_WIDTH = 12
+LEAST_NAME = 24
+"""Columns that a run's name keeps, as far as it is that long; a longer one is folded."""
 
 
 def render(analysis: Analysis, lang: Lang = "en", *, only: Literal["comparison", "postmortem"] | None = None) -> Group:
-    """Return everything that is printed, readable at 100 columns; `only` leaves the findings of single runs out."""
-    parts: list[RenderableType] = [run_table(analysis, lang), *([] if only else _findings(analysis, lang))]
+    """Return everything that is printed, readable at 80 columns; `only` leaves the findings of single runs out."""
+    parts: list[RenderableType] = [RunTable(analysis, lang), *([] if only else _findings(analysis, lang))]
     called = rows.labels(analysis)
     for found in analysis.comparisons:
         parts += ["", *comparison(found, called, lang)]
@@ -39,27 +46,64 @@ def render(analysis: Analysis, lang: Lang = "en", *, only: Literal["comparison",
     return Group(*parts)
 
 
-def run_table(analysis: Analysis, lang: Lang) -> Table:
-    """Return one row per run: state, steps, the last (best) values of the key metrics, tags."""
-    shown = rows.overview(analysis)[:MOST_COLUMNS]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(word("run", lang), overflow="fold", min_width=16)
-    table.add_column(word("state", lang), no_wrap=True)
-    table.add_column(word("steps", lang), justify="right", no_wrap=True)
-    for row in shown:
-        table.add_column(row.label(lang), justify="right", no_wrap=True)
-    table.add_column(word("tag", lang), overflow="fold", min_width=18)
-    called = rows.labels(analysis)
-    for run in analysis.runs:
-        values = [Text(_level(run, row)) for row in shown]
-        table.add_row(
-            _name(run, called[run.id], lang),
-            _state(run, lang),
-            Text(rows.last_step(run)),
-            *values,
-            _tags(run, lang),
-        )
-    return table
+@dataclass(frozen=True)
+class RunTable:
+    """One row per run: state, steps, last (best) values of key metrics, as many as the console has room for, tags."""
+
+    analysis: Analysis
+    lang: Lang
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the table with the most metrics that leave its other columns whole."""
+        shown = rows.overview(self.analysis)[:MOST_COLUMNS]
+        for count in range(len(shown), 0, -1):
+            table = self._table(shown[:count])
+            if _least_width(table, console) <= options.max_width:
+                break
+        else:
+            table = self._table([])
+        yield table
+
+    def _table(self, shown: Sequence[rows.Row]) -> Table:
+        table = _plain_table()
+        called = rows.labels(self.analysis)
+        names = [_name(run, called[run.id], self.lang) for run in self.analysis.runs]
+        longest = max((cell_len(line) for name in names for line in name.plain.split("\n")), default=0)
+        table.add_column(word("run", self.lang), overflow="fold", min_width=min(LEAST_NAME, longest))
+        table.add_column(word("state", self.lang), no_wrap=True)
+        table.add_column(word("steps", self.lang), justify="right", no_wrap=True)
+        for row in shown:
+            table.add_column(Text(_in_lines(row.label(self.lang))), justify="right", no_wrap=True)
+        table.add_column(word("tag", self.lang), overflow="fold", min_width=18)
+        for run, name in zip(self.analysis.runs, names, strict=True):
+            values = [Text(_level(run, row)) for row in shown]
+            table.add_row(name, _state(run, self.lang), Text(rows.last_step(run)), *values, _tags(run, self.lang))
+        return table
+
+
+def _plain_table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+
+
+def _least_width(table: Table, console: Console) -> int:
+    """Return the width below which a table loses text: whole cells, but columns that fold at their least width."""
+    widths = 0
+    for column in table.columns:
+        cells = [Measurement.get(console, console.options, cell).maximum for cell in (column.header, *column.cells)]
+        widths += max(column.min_width or 0, max(cells) if column.no_wrap else 0)
+    return widths + 2 * len(table.columns)  # the padding, and the blank edges that SIMPLE_HEAD draws
+
+
+def _in_lines(label: str) -> str:
+    """Return a column's head, a line per word, in lines of at most HEAD_WIDTH characters where underscores allow it."""
+    lines = []
+    for name in label.split():
+        lines.append("")
+        for piece in re.split(r"(?<=_)", name):
+            if lines[-1] and len(lines[-1] + piece) > HEAD_WIDTH:
+                lines.append("")
+            lines[-1] += piece
+    return "\n".join(lines)
 
 
 def _name(run: RunReport, label: str, lang: Lang) -> Text:
@@ -126,7 +170,7 @@ def comparison(found: Comparison, called: Mapping[str, str], lang: Lang) -> Iter
         (wording.verdict_word(verdict, lang), VERDICTS[verdict.word]),
     )
     yield _indented(_line(plain(wording.verdict_basis(verdict, lang)), ""), 2)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = _plain_table()
     for name in (word("run", lang), word("baseline", lang)):
         table.add_column(name, overflow="fold")
     for name in ("seed", word("score", lang), word("last", lang), word("best", lang)):
@@ -143,15 +187,26 @@ def _difference(one: Difference | None) -> Text:
     if one is None:
         return Text(MISSING)
     change_text = "" if one.percent is None else f" ({signed(one.percent)})"
-    return Text(f"{figure(one.ours)}{change_text}\n").append(f"{word('vs', 'en')} {figure(one.baseline)}", style="dim")
+    below = f"{word('vs', 'en')} {figure(one.baseline)}{_steps(one)}"
+    return Text(f"{figure(one.ours)}{change_text}\n").append(below, style="dim")
+
+
+def _steps(one: Difference) -> str:
+    """Return the steps of both values on a line of their own, one where they agree; nothing where none is known."""
+    if one.step is None and one.baseline_step is None:
+        return ""
+    ours, theirs = ("?" if step is None else f"{step:,}" for step in (one.step, one.baseline_step))
+    return f"\n@ {ours}" if ours == theirs else f"\n@ {ours} {word('vs', 'en')} {theirs}"
 
 
 def postmortem(found: PostMortem, lang: Lang) -> Iterator[RenderableType]:
     """Yield a post-mortem: what differs, suspects first, what explains the regression, the one change to test."""
-    yield _line(f"{word('postmortem', lang)}: {plain(found.run)} {word('vs', lang)} {plain(found.baseline)}", "bold")
+    yield _line(
+        f"{postmortem_title([found], lang)}: {plain(found.run)} {word('vs', lang)} {plain(found.baseline)}", "bold"
+    )
     yield _indented(_line(plain(wording.mechanism(found, lang)), ""), 2)
     if found.differences:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        table = _plain_table()
         table.add_column(word("setting", lang), overflow="fold")
         for name in (found.baseline, found.run, word("factor", lang)):
             table.add_column(Text(plain(name)), justify="right", overflow="fold")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from otpilot.analysis import wording
 from otpilot.analysis.findings import Finding
+from otpilot.analysis.postmortem import PostMortem
 from otpilot.report.analysis.words import Lang, word
 
 SEVERITIES = ("problem", "warning", "info")
@@ -53,6 +54,12 @@ def tags(findings: Iterable[Finding], lang: Lang) -> list[Told]:
     for one in told:
         kept.setdefault(one.tag, one)
     return list(kept.values())
+
+
+def postmortem_title(found: Iterable[PostMortem], lang: Lang) -> str:
+    """Return the heading of post-mortems, which speaks of causes only where the configs of both runs are known."""
+    known = any(one.mechanism != "unknown" for one in found)
+    return word("postmortem" if known else "postmortem without configs", lang)
 
 
 def plain(text: str) -> str:

@@ -57,8 +57,11 @@ def standings_table(standings: Sequence[Standing], root: Path) -> Group:
     table.add_column("alarm", overflow="fold")
     for one in standings:
         table.add_row(*_cells(one))
-    running = sum(one.state == "running" for one in standings)
-    counts = f"{running} running, {len(standings)} run{'' if len(standings) == 1 else 's'} below {plain(str(root))}"
+    running, starting = (sum(one.state == state for one in standings) for state in ("running", "starting"))
+    begun = f", {starting} starting" if starting else ""
+    counts = (
+        f"{running} running{begun}, {len(standings)} run{'' if len(standings) == 1 else 's'} below {plain(str(root))}"
+    )
     alarms = [
         Text(f"{plain(one.name)}: {plain(one.message)}", style="yellow", no_wrap=True, overflow="ellipsis")
         for one in standings
@@ -71,7 +74,7 @@ def _cells(one: Standing) -> list[Text]:
     total = "" if one.total is None else f"/{one.total:,}"
     return [
         Text(plain(one.name)),
-        Text(one.state.replace("_", " "), style=STATES.get(one.state, "")),
+        Text(one.state.replace("_", " "), style=STATES.get(one.state, "dim")),
         Text(f"{one.step:,}{total}"),
         Text(_first(one.values, LOSS)),
         Text(_evaluation(one.values)),

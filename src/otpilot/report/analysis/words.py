@@ -31,6 +31,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "nothing found": ("nothing conspicuous", "未见异常"),
     "comparison": ("Baseline Comparison", "基线对比"),
     "postmortem": ("Postmortem: Regression Root Causes", "复盘：性能回退原因"),
+    "postmortem without configs": ("Postmortem", "复盘"),
     "differences": ("Key Differences Observed", "关键配置差异"),
     "recommendations": ("Recommendations", "建议"),
     "curves": ("Curves", "曲线"),

@@ -26,7 +26,7 @@ def curves_svg(result: CampaignResult, lang: Lang) -> list[str]:
         ]
         if len(curves) > 1:
             title = f"{result.metric}, seed {seed}"
-            chart = Chart(metric=title, about=title, curves=tuple(curves))
+            chart = Chart(metric=title, about=title, curves=tuple(curves), is_rate=result.is_rate)
             charts.append(chart_svg(chart, styles=styles, standalone=False))
     return charts
 

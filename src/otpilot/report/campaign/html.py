@@ -143,7 +143,7 @@ def _incumbents(result: CampaignResult, lang: Lang) -> Iterator[str]:
         level = said("broken", lang) if one.score is None else told.score(one.score, rate=result.is_rate)
         body.append(
             f'<tr><td>{one.round}</td><th class="text name">{safe_text(one.name)}</th><td>{level}</td>'
-            f'<td class="text">{told.ground(one, lang)}</td><td class="text">{safe_text(one.reason)}</td></tr>'
+            f'<td class="text">{told.ground(one, lang)}</td><td class="text reason">{safe_text(one.reason)}</td></tr>'
         )
     yield table([said(key, lang) for key in keys], body, text=(1, 3, 4))
 
