@@ -29,7 +29,7 @@ def files(field: Field) -> list[str]:
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(campaign):  # noqa: F811
-    campaign.write(settings(variants=2, sections="[budget]\nhours = 8\n"), noise=0.01)
+    campaign.write(settings(variants=2, sections="[budget]\nhours = 8\n"))
     before = files(campaign)
     plan = loop("start", campaign.root, "--dry-run")
     assert files(campaign) == before
@@ -87,7 +87,9 @@ def test_neither_torch_nor_lerobot_is_imported(campaign):  # noqa: F811
 
 def test_a_running_campaign_is_stopped_from_outside_and_refuses_a_second_pilot(campaign):  # noqa: F811
     """A real `otpilot loop start`, whose trials are real, too, and lack a dataset; Ctrl-C ends it as well."""
-    campaign.write(settings(more="gpus = false\n"), noise=0.01)
+    campaign.write(settings(more="gpus = false\n"))
+    (campaign.root / "source").mkdir()
+    (campaign.root / "pairs.npz").touch()
     environment = {**os.environ, MARK: campaign.mark}
     words = [sys.executable, "-m", "otpilot", "loop", "start", str(campaign.root)]
     with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as pilot:
@@ -109,3 +111,29 @@ def test_a_running_campaign_is_stopped_from_outside_and_refuses_a_second_pilot(c
         pilot.send_signal(signal.SIGINT)
         pilot.communicate(timeout=120)
     assert pilot.returncode == 0
+
+
+def test_a_base_that_cannot_be_trained_is_refused_before_anything_is_written(campaign):  # noqa: F811
+    campaign.write(settings(sections='[overrides]\n"policy.optimizer_lrr" = 1e-5\n"policy.dropout" = "abc"\n'))
+    before = files(campaign)
+    for more in ([], ["--dry-run"]):
+        with pytest.raises(OtpilotError, match=r"optimizer_lrr(.|\n)*nothing was started"):
+            loop("start", campaign.root, *more)
+        assert files(campaign) == before
+
+
+def test_missing_data_are_told_before_the_start_with_the_line_that_finds_them(campaign, monkeypatch):  # noqa: F811
+    campaign.write(settings())
+    plan = loop("start", campaign.root, "--dry-run")
+    assert "ot.src_root is not on this machine" in plan
+    with pytest.raises(OtpilotError, match=r"lack their data(.|\n)*src_root(.|\n)*overrides"):
+        loop("start", campaign.root)
+    (campaign.root.parent / "source").mkdir()
+    (campaign.root.parent / "pairs.npz").touch()
+    monkeypatch.chdir(campaign.root.parent)
+    with pytest.raises(OtpilotError, match=r'put cwd = "\.\." into'):
+        loop("start", campaign.root)
+    (campaign.root.parent / "cfg.json").write_bytes((campaign.root / "base.json").read_bytes())
+    campaign.write(settings().replace('"base.json"', '"cfg.json"'))
+    with pytest.raises(OtpilotError, match=r'Write base = "\.\./cfg\.json"'):
+        loop("start", campaign.root)

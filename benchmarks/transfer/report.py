@@ -16,6 +16,7 @@ from benchmarks.transfer.blocks import (
 )
 from benchmarks.transfer.cells import Cell
 from benchmarks.transfer.chart import chart
+from benchmarks.transfer.chart_demonstrations import chart_demonstrations
 from benchmarks.transfer.diagnostics import Diagnosis
 from benchmarks.transfer.diagnostics_report import diagnostics_blocks
 from benchmarks.transfer.diagnostics_views import ViewDiagnosis, views_blocks
@@ -48,7 +49,7 @@ def write_report(
     diagnoses: Sequence[Diagnosis] = (),
     views: Sequence[ViewDiagnosis] = (),
 ) -> list[Path]:
-    """Write results.md, results.html and results.svg to a folder and return the files."""
+    """Write results.md, results.html and their drawings to a folder and return the files."""
     sections, stale = make_sections(records)
     pictured = [section for section in sections if section.reported and _usual(section)]
     blocks = list(report_blocks(sections, stale, records, diagnoses, views))
@@ -58,6 +59,10 @@ def write_report(
     }
     if pictured:
         written["results.svg"] = chart(pictured, cell=QUESTION, standalone=True) + "\n"
+    for section in pictured:
+        drawn = chart_demonstrations(section, standalone=True)
+        if drawn is not None:
+            written[_demonstrations_file(section)] = drawn + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     for name, body in written.items():
         write_atomically(folder / name, body.encode())
@@ -116,6 +121,11 @@ def _section(section: Section) -> Iterator[Block]:
 
 
 def _ablations(section: Section) -> Iterator[Block]:
+    inline = chart_demonstrations(section, standalone=False) if _usual(section) else None
+    if inline is not None:
+        yield Heading(text="How many target demonstrations", level=3)
+        about = "Success over the number of target demonstrations; circles are seeds, lines join their means"
+        yield Drawing(about=about, file=_demonstrations_file(section), inline=inline)
     shown: set[str] = set()
     methods = {row.recipe.hash for row in section.plain()}
     for grid in GRIDS.values():
@@ -225,6 +235,10 @@ def _leftovers(stale: Sequence[Record], records: Sequence[Record]) -> Iterator[B
 
 def _title(section: Section) -> str:
     return f"{section.suite}, {section.policy}, {section.steps} steps"
+
+
+def _demonstrations_file(section: Section) -> str:
+    return f"results-demonstrations-{section.suite}-{section.policy}.svg"
 
 
 def _usual(section: Section) -> bool:

@@ -37,12 +37,48 @@ def test_with_fewer_evaluations_both_are_means_of_as_many():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_run_without_finite_evaluations_has_no_score(bad):
-    ours, base = card([curve(EVAL, [1, 2, bad])]), card([curve(EVAL, [1, 2, 3])], id="base")
+def test_a_run_whose_evaluations_end_in_nan_has_no_score(bad):
+    ours, base = card([curve(EVAL, [1, 2, bad, bad, bad])]), card([curve(EVAL, [1, 2, 3, 4, 5])], id="base")
     found = compare_groups([ours], [base], metric=EVAL)
     assert found.pairs[0].score is None
     assert (found.verdict.word, found.verdict.basis) == ("not distinguishable", "no scores")
-    assert any("no finite evaluations" in note for note in found.notes)
+    assert any("finite evaluations near an equal step: run, base" in note for note in found.notes)
+
+
+def test_a_single_nan_does_not_cost_the_score():
+    ours, base = card([curve(EVAL, [1, 2, 3, 4, np.nan])]), card([curve(EVAL, [1, 2, 3, 4, 5])], id="base")
+    pair = compare_pair(ours, base, metric=EVAL)
+    assert (pair.score.ours, pair.score.baseline, pair.score.step, pair.evaluations) == (2.5, 2.5, 200, 4)
+
+
+def test_common_steps_count_only_where_they_reach_to_the_end():
+    """The only common step, 2800, is where ours was best; it ended twice as bad as the baseline."""
+    ours = card([curve(EVAL, [0.6, 0.5, 0.4, 0.35, 0.3, 0.25, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8], every=400)])
+    base = card([curve(EVAL, [0.6, 0.5, 0.4, 0.4, 0.4, 0.4, 0.4], every=700)], id="base")
+    pair = compare_pair(ours, base, metric=EVAL)
+    assert (pair.score.ours, pair.score.baseline) == (0.8, 0.4)
+    assert (pair.score.step, pair.score.baseline_step) == (4800, 4200)
+    early = compare_pair(
+        card([curve(EVAL, [0.9, 0.6, 0.5, 0.4, 0.3], steps=range(0, 5000, 1000))]),
+        card([curve(EVAL, [0.9, 0.8, 0.6], steps=[0, 1500, 3500])], id="base"),
+        metric=EVAL,
+    )
+    assert (early.score.ours, early.score.baseline) == (0.4, 0.6), "step 0 is the only one that both have"
+
+
+def test_a_seed_without_evaluations_hinders_no_comparison_and_one_that_broke_is_not_hidden():
+    base = [seeded(np.full(5, 0.4 + 0.001 * seed), seed) for seed in range(4)]
+    ours = [seeded(np.full(5, 0.3 + 0.002 * seed), seed, ot__lambda_ot=0.2) for seed in range(3)]
+    begun = card([curve("train/l1_loss", [0.5] * 5)], id="begun", config=changed(seed=3, ot__lambda_ot=0.2))
+    assert score_metrics([*ours, begun], base) == (EVAL,)
+    assert score_metrics([begun], base) == ()
+    found = compare_groups([*ours, begun], base, metric=EVAL)
+    assert (found.verdict.word, found.verdict.pairs) == ("better", 3)
+    assert any("begun" in note for note in found.notes)
+    broken = card([curve(EVAL, [0.6, 0.9, *[np.nan] * 8])], id="broken", config=changed(seed=3, ot__lambda_ot=0.2))
+    found = compare_groups([*ours, broken], base, metric=EVAL)
+    assert (found.verdict.word, found.verdict.basis) == ("not distinguishable", "diverged")
+    assert any("Diverged: broken" in note for note in found.notes)
 
 
 SEED_002 = [

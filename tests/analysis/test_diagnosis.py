@@ -64,6 +64,13 @@ def dip_then(rise: float, n: int = N) -> np.ndarray:
     )
 
 
+def every_nth_is(bad: float, n: int) -> np.ndarray:
+    """Ones, every n-th of them replaced; the last row is finite."""
+    values = steady(1.0)
+    values[n - 1 : -1 : n] = bad
+    return values
+
+
 SCHEDULED = changed(
     scheduler={"type": "cosine_decay_with_warmup", "num_warmup_steps": 0}, use_policy_training_preset=False, steps=4000
 )
@@ -87,6 +94,17 @@ class Case:
 CASES = [
     Case("converging", history({"train/l1_loss": early_fall(0.59)}), history({"train/l1_loss": early_fall(0.61)})),
     Case("plateau", history({"train/l1_loss": falling(0.019)}), history({"train/l1_loss": falling(0.021)})),
+    Case("loss_rising", history({"train/l1_loss": falling(-0.021)}), history({"train/l1_loss": falling(-0.019)})),
+    Case(
+        "non_finite",
+        history({GRAD: every_nth_is(np.inf, 13)}),
+        history({GRAD: every_nth_is(np.inf, 20)}),
+    ),
+    Case(
+        "diverged",
+        history({"train/loss": [*line(15.0, 0.1, 20), *steady(0.1, 10), *steady(3.1, 10)]}),
+        history({"train/loss": [*line(15.0, 0.1, 20), *steady(0.1, 10), *steady(2.9, 10)]}),
+    ),
     Case(
         "diverged",
         history({"train/loss": [*line(1.0, 0.1, N - 2), np.nan, np.nan]}),
@@ -254,7 +272,8 @@ def test_just_below_it_is_silent(case):
 @pytest.mark.parametrize("trap", TRAPS)
 @pytest.mark.parametrize("case", NAMED)
 def test_no_trap_raises_it(case, trap):
-    assert case.found(TRAPS[trap](case.below)) is None
+    is_what_it_looks_for = (case.tag, trap) == ("non_finite", "gaps")
+    assert (case.found(TRAPS[trap](case.below)) is not None) == is_what_it_looks_for
 
 
 @pytest.mark.parametrize("trap", TRAPS)

@@ -99,8 +99,8 @@ def test_exact_sentences():
 
 
 def test_a_loss_that_rises_is_not_said_to_fall():
-    finding = next(f for f in diagnose(history({"train/loss": np.linspace(1, 2, 40)})) if f.tag == "plateau")
-    assert "it rises by 1" in sentence(finding, "en")
+    finding = next(f for f in diagnose(history({"train/loss": np.linspace(1, 2, 40)})) if f.tag == "loss_rising")
+    assert "rises by 1" in sentence(finding, "en")
     assert "步上升 1" in sentence(finding, "zh")
 
 
@@ -124,6 +124,12 @@ def written_notes():
     odd = history({loss: [0.4, np.nan]}, id="odd")
     many = history({f"train/x{i}": [1.0] for i in range(99)}, id="many")
     success = history({"sim/success_mean": [0.4], loss: [0.4]}, id="success")
+    seeds = [changed(seed=s, ot__lambda_ot=w) for w in (0.1, 0.2) for s in range(3)]
+    groups = [history({loss: [0.4 - 0.001 * i] * 9}, id=f"g{i}", config=seeds[i]) for i in range(6)]
+    groups[5] = history({loss: [0.4, *[np.nan] * 8]}, id="g5", config=seeds[5])
+    groups[3:5] = [history({loss: [0.2 + 0.001 * i] * 9}, id=f"g{i}", config=seeds[i]) for i in (3, 4)]
+    found = analyze(groups, baselines=["g0", "g1", "g2"])
+    yield from (text for part in found.comparisons for text in part.notes)
     for runs in ([odd, scored["a"]], [many, many], [success, scored["a"]]):
         found = analyze(runs, baselines=[runs[1].id])
         yield from found.notes
@@ -155,6 +161,7 @@ VERDICTS = [
     judge_floor([0.3], [0.4], scale="log", direction="min"),
     judge_floor([0.3], [0.4], scale="log", direction="min", noise=0.02),
     Verdict(word="not distinguishable", basis="no scores", scale="log", pairs=0),
+    Verdict(word="not distinguishable", basis="diverged", scale="log", pairs=2, mean=-0.1, low=-0.2, high=-0.05),
 ]
 
 

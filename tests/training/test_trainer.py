@@ -87,6 +87,9 @@ def test_two_steps_resumed_for_two_equal_four(four_steps, tmp_path):
     assert lines(tmp_path / "half") == lines(four_steps / "run")
     assert equal(weights(tmp_path / "half", 4), weights(four_steps / "run", 4))
     assert read_outcome(tmp_path / "half").status == "finished"
+    for name in ("config.json", "checkpoints/000004/pretrained_model/train_config.json"):
+        body = json.loads((tmp_path / "half" / name).read_text())
+        assert (body["resume"], body["policy"]["pretrained_path"]) == (False, None)
 
 
 def test_resuming_a_finished_run_says_what_to_do(four_steps):

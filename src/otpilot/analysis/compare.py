@@ -7,7 +7,7 @@ with a note that such a loss can rank methods backwards.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from otpilot.runs.metric_names import Direction, metric_info
 
 ScoreKind = Literal["success", "loss"]
 
+NAMED = 10
 LOSS_ONLY = (
     "Only a validation loss exists for both, no closed-loop success. Such a loss can rank methods backwards: in one "
     "measured case it put source-only training last where its success was highest."
@@ -88,8 +89,13 @@ def group_by_seed(cards: Iterable[ScoreCard]) -> list[list[ScoreCard]]:
 
 
 def score_metrics(ours: Sequence[ScoreCard], baselines: Sequence[ScoreCard]) -> tuple[str, ...]:
-    """Return the metrics to compare by, those that all runs have: the mean success rate, or all rates, or a loss."""
-    everyone = [*ours, *baselines]
+    """Return the metrics to compare by: the mean success rate, or all rates, or a loss, whichever every run has.
+
+    A run without any evaluation (it crashed, or has just begun) does not hinder the others.
+    """
+    everyone = [card for card in (*ours, *baselines) if card.successes or card.losses]
+    if not any(card in everyone for card in ours) or not any(card in everyone for card in baselines):
+        return ()
     successes = [name for name in everyone[0].successes if all(name in card.successes for card in everyone)]
     losses = [name for name in everyone[0].losses if all(name in card.losses for card in everyone)]
     if SUCCESS_MEAN in successes:
@@ -121,8 +127,15 @@ def compare_groups(
         for other in _partners(card, baselines, paired=len(common) >= 2)
     )
     notes = [] if rates else [LOSS_ONLY]
-    if any(pair.score is None for pair in pairs):
-        notes.append("Some runs have no finite evaluations at an equal step; they are left out of the verdict.")
+    scored = {name for pair in pairs if pair.score is not None for name in (pair.run, pair.baseline)}
+    without = [card.id for card in (*ours, *baselines) if card.id not in scored]
+    if without:
+        notes.append(f"Left out of the verdict, for want of finite evaluations near an equal step: {_listed(without)}.")
+    verdict = _judge(pairs, rates=rates, direction=direction, noise=noise)
+    broken = [card.id for card in ours if card.diverged]
+    if broken and verdict.word == "better" and not any(card.diverged for card in baselines):
+        verdict = replace(verdict, word="not distinguishable", basis="diverged")
+        notes.append(f"Diverged: {_listed(broken)}. What breaks on some seeds is not better by those that are left.")
     return Comparison(
         name=ours[0].name,
         runs=tuple(card.id for card in ours),
@@ -132,7 +145,7 @@ def compare_groups(
         kind="success" if rates else "loss",
         direction=direction,
         pairs=pairs,
-        verdict=_judge(pairs, rates=rates, direction=direction, noise=noise),
+        verdict=verdict,
         notes=tuple(notes),
     )
 
@@ -178,28 +191,43 @@ def difference(
 def _score(mine: Curve, its: Curve, evaluations: int) -> tuple[Difference | None, int]:
     """Return the scores at the last step that both reached, and how many evaluations they are a mean of.
 
-    Evaluations of both at the same steps count; where there are none, as many of the last of each, if they lie equally
-    far apart, else the last one.
+    Evaluations of both at the same steps count, if these reach to the end; else as many of the last of each, if they
+    lie equally far apart, else the last one. Only finite values count, and a run without any near the end has no score.
     """
     if len(mine.steps) == 0 or len(its.steps) == 0:
         return None, 0
     step = int(min(mine.steps[-1], its.steps[-1]))
-    ends = [int(np.searchsorted(curve.steps, step, side="right")) for curve in (mine, its)]
-    reached = [(curve.steps[:end], curve.values[:end]) for curve, end in zip((mine, its), ends, strict=True)]
-    shared, *rows = np.intersect1d(reached[0][0], reached[1][0], return_indices=True)
-    if len(shared):
-        count = min(evaluations, len(shared))
-        taken = [values[own[-count:]] for (_, values), own in zip(reached, rows, strict=True)]
-    else:
-        count = min(evaluations, *ends) if _equally_spaced(reached[0][0], reached[1][0]) else min(1, *ends)
-        taken = [values[len(values) - count :] for _, values in reached]
-    if count == 0:
+    ends = [_up_to(curve, step) for curve in (mine, its)]
+    if any(len(steps) == 0 or step - steps[-1] > slack for steps, _, slack in ends):
         return None, 0
+    (steps, values, slack), (other_steps, other_values, other_slack) = ends
+    shared, *rows = np.intersect1d(steps, other_steps, return_indices=True)
+    recent = min(found[-min(evaluations, len(found))] for found in (steps, other_steps))
+    count = min(evaluations, int((shared >= recent).sum()))
+    if count and step - shared[-1] <= max(slack, other_slack) / 2:
+        taken = [found[own[-count:]] for found, own in zip((values, other_values), rows, strict=True)]
+        return difference(_average(taken[0]), _average(taken[1]), int(shared[-1]), int(shared[-1])), count
+    count = min(evaluations, len(steps), len(other_steps)) if _equally_spaced(steps, other_steps) else 1
+    ours, baseline = _average(values[-count:]), _average(other_values[-count:])
+    return difference(ours, baseline, int(steps[-1]), int(other_steps[-1])), count
+
+
+def _up_to(curve: Curve, step: int) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
+    """Return the finite evaluations up to a step, and how far behind it the last of them may lie: two spacings."""
+    end = int(np.searchsorted(curve.steps, step, side="right"))
+    slack = 2.0 * float(np.median(np.diff(curve.steps))) if len(curve.steps) > 1 else 0.0
+    good = np.isfinite(curve.values[:end])
+    return curve.steps[:end][good], curve.values[:end][good], slack
+
+
+def _average(values: NDArray[np.float64]) -> float:
     with np.errstate(all="ignore"):
-        values = [float(part.mean()) for part in taken]
-    if not all(map(math.isfinite, values)):
-        return None, count
-    return difference(values[0], values[1], step, step), count
+        return float(values.mean())
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names in words, the first ten of them."""
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def _equally_spaced(one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:

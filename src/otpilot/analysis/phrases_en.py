@@ -21,6 +21,14 @@ ENGLISH: dict[str, Phrase] = {
             "{L_plateau_fall_pct} is asked for.",
         ),
     ),
+    "loss_rising": Phrase(
+        name="loss rising",
+        sentences=("{metric} rises: it is at {level} and {fall_told} per {L_plateau_steps} steps (± {error_pct}).",),
+    ),
+    "non_finite": Phrase(
+        name="NaN or infinity",
+        sentences=("{metric} is NaN or infinite in {count} of {rows} rows ({share_pct}).",),
+    ),
     "diverged": Phrase(
         name="diverged",
         sentences=(
@@ -121,9 +129,10 @@ ENGLISH: dict[str, Phrase] = {
     ),
     "early_optimum_then_drift": Phrase(
         name="early optimum, then drift",
-        sentences=("{metric} was best at step {best_step} ({best}) and ends at {last} ({change_signed}): it drifts away from an "
-                   "early optimum.",
-                   "{metric} was best at step {best_step} ({best}) and ends at {last}: it drifts away from an early optimum.",),
+        sentences=("{metric} was best around step {best_step} ({best}) and ends at {last} ({change_signed}), by medians of three "
+                   "evaluations: it drifts away from an early optimum.",
+                   "{metric} was best around step {best_step} ({best}) and ends at {last}, by medians of three evaluations: it "
+                   "drifts away from an early optimum.",),
     ),
     "stale_metric": Phrase(
         name="stale metric",

@@ -17,6 +17,14 @@ CHINESE: dict[str, Phrase] = {
         name="平台期",
         sentences=("{metric} 进入平台期（水平 {level}）：每 {L_plateau_steps} 步{fall_told}（±{error_pct}），要求下降 ≥{L_plateau_fall_pct}。",),
     ),
+    "loss_rising": Phrase(
+        name="损失上升",
+        sentences=("{metric} 在上升：水平 {level}，每 {L_plateau_steps} 步{fall_told}（±{error_pct}）。",),
+    ),
+    "non_finite": Phrase(
+        name="NaN/Inf",
+        sentences=("{metric} 共 {rows} 行，其中 {count} 行为 NaN/Inf（{share_pct}）。",),
+    ),
     "diverged": Phrase(
         name="发散",
         sentences=(
@@ -103,8 +111,8 @@ CHINESE: dict[str, Phrase] = {
     "early_optimum_then_drift": Phrase(
         name="先优后漂移",
         sentences=(
-            "{metric} 最优={best}@{best_step}，末={last}（{change_signed}）：早期最优后持续漂移，可考虑早停。",
-            "{metric} 最优={best}@{best_step}，末={last}：早期最优后持续漂移，可考虑早停。",
+            "{metric} 最优={best}@{best_step}，末={last}（{change_signed}）（三次评估的中位数）：早期最优后持续漂移，可考虑早停。",
+            "{metric} 最优={best}@{best_step}，末={last}（三次评估的中位数）：早期最优后持续漂移，可考虑早停。",
         ),
     ),
     "stale_metric": Phrase(
@@ -130,7 +138,9 @@ ORIGINS_ZH: dict[str, str] = {
     "plateau_fall": "种子报告 004：下降 <2%",
     "plateau_points": "otpilot：窗口至少 10 点，日志较疏时放宽",
     "diverged_tail": "otpilot：单个 NaN 可能是跳过的一步，末尾连续两个则不是",
-    "diverged_factor": "otpilot：末段为最优水平的十倍且高于首值",
+    "diverged_factor": "otpilot：末段为最优水平的十倍且高于首值，或达三十倍",
+    "non_finite_rows": "otpilot：一两行 NaN 可能是跳过的步",
+    "non_finite_share": "otpilot：二十行中超过一行才算规律",
     "drift_rise": "种子报告 002：+8.3% 称为轻微漂移；种子报告 003 的 +1.7% 不算",
     "drift_share": "种子报告 000：最优出现在前 75%",
     "drift_noise": "otpilot：升幅须超过评估噪声的三倍",
@@ -176,7 +186,14 @@ NOTES: tuple[tuple[str, str], ...] = (
     ),
     (r"Closed-loop success exists for some runs only.*", "只有部分 run 有闭环成功率；两者都有时，它优先于验证损失。"),
     (r"(\d+) of (\d+) runs hold no evaluation at all\.", r"\2 个 run 中有 \1 个没有任何评估。"),
-    (r"Some runs have no finite evaluations at an equal step.*", "部分 run 在相同步数处没有有限的评估值，未计入结论。"),
+    (
+        r"Left out of the verdict, for want of finite evaluations near an equal step: (.+)\.",
+        r"以下 run 在相同步数附近没有有限的评估值，未计入结论：\1。",
+    ),
+    (
+        r"Diverged: (.+)\. What breaks on some seeds is not better.*",
+        r"已发散：\1。部分种子发散的配置不能凭剩余种子算更好。",
+    ),
     (r"The run is not worse than the baseline.*", "该 run 并不差于基线，无需解释；差异照列。"),
     (
         r"Between seeds, scores of one configuration have varied by (\S+) %: this may be noise\.",

@@ -1,23 +1,25 @@
 """Rules about evaluation: an early optimum from which the run drifts, and how much the evaluation can tell."""
 
+import math
+
 import numpy as np
 
 from otpilot.analysis.findings import Finding
 from otpilot.analysis.rules_training import too_short
-from otpilot.analysis.statistics import median
-from otpilot.analysis.view import EVALUATION_LOSSES, RunView, Window
+from otpilot.analysis.view import EVALUATION_LOSSES, SUCCESS_MEAN, RunView, single_noise
 
 SMOOTH = 3  # a rolling median over three evaluations: one lucky one is no optimum
 
 
 def early_optimum_then_drift(view: RunView) -> Finding | None:
     """Say that the evaluation was clearly better well before the end; closed-loop success is asked first."""
-    for name in view.success_metrics:
-        found = _drift(view, name, higher_is_better=True)
+    rates = view.success_metrics[:1] if SUCCESS_MEAN in view.success_metrics else view.success_metrics
+    for name in rates:
+        found = _drift(view, name, higher_is_better=True, among=len(rates))
         if found is not None:
             return found
     loss = view.first_of(EVALUATION_LOSSES)
-    return None if loss is None else _drift(view, loss, higher_is_better=False)
+    return None if loss is None else _drift(view, loss, higher_is_better=False, among=1)
 
 
 def evaluation_improving(view: RunView) -> Finding | None:
@@ -32,7 +34,7 @@ def evaluation_improving(view: RunView) -> Finding | None:
         severity="info",
         metric=name,
         window=window.span,
-        evidence={"before": before, "level": now, "evaluations": len(window)},
+        evidence={"before": before, "level": now, "evaluations": len(window), "evaluation": view.evaluation},
         thresholds=() if view.success_metrics else view.limits.limits("plateau_fall"),
     )
 
@@ -48,7 +50,8 @@ def loss_only(view: RunView) -> Finding | None:
     )
 
 
-def _drift(view: RunView, name: str, *, higher_is_better: bool) -> Finding | None:
+def _drift(view: RunView, name: str, *, higher_is_better: bool, among: int) -> Finding | None:
+    """Return the drift of one curve; of several curves that are looked at (`among`), some drift by chance."""
     limits = view.limits
     whole = view.window(name, at_least=max(SMOOTH, int(limits.min_points)))
     if whole is None:
@@ -63,8 +66,8 @@ def _drift(view: RunView, name: str, *, higher_is_better: bool) -> Finding | Non
         return None
     rise = last - best
     least = limits.drift_success if higher_is_better else limits.drift_rise * abs(best)
-    noise = _noise(whole)
-    if not (rise > least and rise > limits.drift_noise * noise):
+    noise = single_noise(whole)
+    if not (rise > least and rise > limits.drift_noise * noise * math.sqrt(1 + math.log(among))):
         return None
     severe = not higher_is_better and best > 0 and last >= limits.drift_severe * best
     outranked = not higher_is_better and bool(view.success_metrics)
@@ -85,9 +88,3 @@ def _drift(view: RunView, name: str, *, higher_is_better: bool) -> Finding | Non
             "drift_success" if higher_is_better else "drift_rise", "drift_share", "drift_noise", "drift_severe"
         ),
     )
-
-
-def _noise(window: Window) -> float:
-    """Return the noise of single evaluations: the robust scale of their differences, over the square root of 2."""
-    changes = np.diff(window.values)
-    return 1.4826 * median(np.abs(changes - median(changes))) / 2**0.5

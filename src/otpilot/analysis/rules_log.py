@@ -4,9 +4,11 @@ import numpy as np
 
 from otpilot.analysis.findings import Finding
 from otpilot.analysis.view import RunView
+from otpilot.runs.metric_names import MACHINE
 
 # Counters, settings, rates and solver counts repeat by nature.
 MAY_REPEAT = (
+    *MACHINE,
     "train/lr", "train/steps", "train/samples", "train/episodes", "train/epochs", "train/ot_weight", "train/ot_lambda",
     "train/ot_reg", "train/ot_iterations", "train/ot_converged", "train/ot_cost_scale", "train/ema", "sim/", "health/",
     "eval/pc_success", "_",

@@ -92,7 +92,12 @@ def lr_flat(view: RunView) -> Finding | None:
     scheduler = settings.scheduler or ""
     if whole is None or not scheduler or "constant" in scheduler or scheduler == "none":
         return None
-    expected = expected_change(whole.span[1], settings.horizon, settings.warmup_steps or 0, scheduler)
+    warmup = settings.warmup_steps or 0
+    if whole.span[1] > warmup:  # the warm-up moves it; what is asked is whether the schedule behind does
+        whole = whole.between(max(warmup, whole.span[0] - 1), whole.span[1])
+    if len(whole) < limits.min_points:
+        return None
+    expected = expected_change(whole.span[1], settings.horizon, warmup, scheduler)
     # Without the extreme values: one garbled row is no schedule.
     ordered = np.sort(whole.values)[len(whole) // 20 + 1 : -(len(whole) // 20) - 1]
     if len(ordered) == 0:

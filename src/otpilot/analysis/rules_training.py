@@ -1,6 +1,7 @@
-"""Rules about the training loss: converging, plateau, diverged, too short to say."""
+"""Rules about the training loss: converging, plateau, rising, diverged, not finite, too short to say."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,6 +17,10 @@ from otpilot.analysis.view import (
     relative_fall,
     robust_slope,
 )
+
+GRAD_NORM = "train/grad_norm"
+CLEARLY = 3
+"""So many times over the limit, a loss has exploded even where its first value was as high."""
 
 
 def too_short(view: RunView) -> Finding | None:
@@ -70,6 +75,43 @@ def plateau(view: RunView) -> Finding | None:
     The window is wider than 500 steps where the log is sparser than 10 rows, or the noise hides 2 %; the fall is always
     given per 500 steps. First against last would hide a plateau behind the early fall.
     """
+    end = _end_slope(view)
+    if end is None or end.rises(view) or not end.fall < view.limits.plateau_fall:
+        return None
+    return end.finding("plateau", view)
+
+
+def loss_rising(view: RunView) -> Finding | None:
+    """Say that the loss rises at the end by over 2 % per 500 steps, and by over twice the line's standard error."""
+    end = _end_slope(view)
+    return end.finding("loss_rising", view) if end is not None and end.rises(view) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _EndSlope:
+    """How fast the metric of progress falls at the end: a share per 500 steps, with its standard error."""
+
+    metric: str
+    window: Window
+    fall: float
+    error: float
+
+    def rises(self, view: RunView) -> bool:
+        return -self.fall > max(view.limits.plateau_fall, 2 * self.error)
+
+    def finding(self, tag: str, view: RunView) -> Finding:
+        window = self.window
+        return Finding(
+            tag=tag,
+            severity="warning",
+            metric=self.metric,
+            window=window.span,
+            evidence={"fall": self.fall, "error": self.error, "level": window.level, "rows": len(window)},
+            thresholds=view.limits.limits("plateau_steps", "plateau_fall"),
+        )
+
+
+def _end_slope(view: RunView) -> _EndSlope | None:
     limits = view.limits
     name = view.progress
     whole = None if name is None else view.window(name, at_least=int(limits.plateau_points))
@@ -86,24 +128,37 @@ def plateau(view: RunView) -> Finding | None:
         if len(window) >= limits.plateau_points:
             fall, error = _fall_per_window(window, limits.plateau_steps)
             if error <= limits.plateau_fall / 2 or width * 2 >= last - first or complete:
-                break
+                return _EndSlope(metric=name, window=window, fall=fall, error=error)
         width = width * 2 if width > 0 else last - first
-    if not fall < limits.plateau_fall:
+
+
+def non_finite(view: RunView) -> Finding | None:
+    """Say that more than one in twenty rows of a loss or of the gradient norm, three at least, are NaN or infinite."""
+    limits = view.limits
+    if view.once(diverged) is not None:
         return None
-    return Finding(
-        tag="plateau",
-        severity="warning",
-        metric=name,
-        window=window.span,
-        evidence={"fall": fall, "error": error, "level": window.level, "rows": len(window)},
-        thresholds=limits.limits("plateau_steps", "plateau_fall"),
-    )
+    for name in (*TRAINING_LOSSES, GRAD_NORM, *EVALUATION_LOSSES):
+        curve = view.curve(name)
+        if curve is None or len(curve.steps) == 0:
+            continue
+        bad = curve.steps[~np.isfinite(curve.values)]
+        share = len(bad) / len(curve.steps)
+        if len(bad) >= limits.non_finite_rows and share > limits.non_finite_share:
+            return Finding(
+                tag="non_finite",
+                severity="warning",
+                metric=name,
+                window=(int(bad[0]), int(bad[-1])),
+                evidence={"count": len(bad), "rows": len(curve.steps), "share": share},
+                thresholds=limits.limits("non_finite_rows", "non_finite_share"),
+            )
+    return None
 
 
 def diverged(view: RunView) -> Finding | None:
     """Say that training broke: NaN or infinity at the end, an explosion of the loss, or the run's own word."""
     limits = view.limits
-    for name in (*TRAINING_LOSSES, "train/grad_norm", *EVALUATION_LOSSES):
+    for name in (*TRAINING_LOSSES, GRAD_NORM, *EVALUATION_LOSSES):
         rows, curve = view.rows(name), view.curve(name)
         if rows is None or curve is None or rows.rows == len(rows.values):
             continue
@@ -125,7 +180,9 @@ def diverged(view: RunView) -> Finding | None:
             continue
         best = float(chunk_levels(whole, min(len(window), max(1, len(whole) // 5)))[1].min())
         first, now = float(whole.values[0]), window.level
-        if best > 0 and now >= limits.diverged_factor * best and now >= first:
+        # An early best deep below the end says it alone; else the end must also be above the beginning.
+        least = limits.diverged_factor * best
+        if best > 0 and now >= least and (now >= first or now >= CLEARLY * least):
             return Finding(
                 tag="diverged",
                 severity="problem",

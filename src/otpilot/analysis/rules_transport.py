@@ -1,10 +1,12 @@
 """Rules about the transport: its mass, its diagonal, its cost, its labels, and whether it acts at all."""
 
+import math
+
 import numpy as np
 
 from otpilot.analysis.findings import Finding, Severity
 from otpilot.analysis.statistics import tail_points
-from otpilot.analysis.view import COST, MASS, RunView, Window, chunk_levels, relative_fall
+from otpilot.analysis.view import COST, MASS, RunView, Window, chunk_levels, relative_fall, robust_slope
 
 DIAGONAL, DIAGONAL_SHARE = "train/ot_pi_diag", "train/ot_diag_share"
 GRAD_SHARE, WEIGHT, COST_SHARE = "train/ot_grad_share", "train/ot_weight", "train/ot_cost_share/"
@@ -219,7 +221,17 @@ def _before(view: RunView, window: Window) -> float | None:
 
 
 def _rising(view: RunView, before: float | None, window: Window) -> bool:
-    return before is not None and window.level > 0 and window.level >= view.limits.mass_rising * before
+    """Whether the mass doubled from one tenth to the last, or within the last two thirds of the run and still rises."""
+    if before is None or window.level <= 0:
+        return False
+    if window.level >= view.limits.mass_rising * before:
+        return True
+    whole = view.window(MASS)
+    later = None if whole is None else whole.last(2 * len(whole) // 3)
+    if later is None or len(later) < 2 * len(window) or later.values.min() <= 0 or window.level < 1.05 * before:
+        return False
+    slope, _ = robust_slope(Window(steps=later.steps, values=np.log(later.values)))
+    return slope * (later.span[1] - later.span[0]) >= math.log(view.limits.mass_rising)
 
 
 def _diagonal_share(view: RunView) -> Window | None:

@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from otpilot.config.compat import LOSS_ALIASES
+from otpilot.config.resuming import without_resumption
 
 Setting = float | int | str | bool | None
 
@@ -81,7 +82,7 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Setting]:
 
 def comparable(config: Mapping[str, Any]) -> dict[str, Setting]:
     """Return the flattened settings that can matter: effective optimiser, no paths, names, logging or W&B settings."""
-    body = nested(config)
+    body = without_resumption(nested(config))
     flat = {key: value for key, value in flatten(body).items() if not IGNORED.search(key)}
     flat = {key: _file_name(value) if PATHS.search(key) else value for key, value in flat.items()}
     for old, new in LOSS_ALIASES.items():

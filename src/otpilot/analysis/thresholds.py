@@ -38,7 +38,11 @@ class Thresholds:
     plateau_fall: float = _limit(0.02, "seed report 004: falls by less than 2 %")
     plateau_points: float = _limit(10, "otpilot: a window holds 10 points; wider where the log is sparser")
     diverged_tail: float = _limit(2, "otpilot: one NaN may be a skipped step; two at the end are not")
-    diverged_factor: float = _limit(10, "otpilot: the loss ends ten times above its best level and above its first")
+    diverged_factor: float = _limit(
+        10, "otpilot: the loss ends ten times above its best level and above its first, or thirty times"
+    )
+    non_finite_rows: float = _limit(3, "otpilot: a row or two of NaN may be skipped steps")
+    non_finite_share: float = _limit(0.05, "otpilot: more than one row in twenty is a pattern")
 
     # evaluation
     drift_rise: float = _limit(0.05, "seed report 002: +8.3 % is called mild drift; report 003's +1.7 % is not")

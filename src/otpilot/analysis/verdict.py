@@ -17,7 +17,7 @@ from otpilot.runs.metric_names import Direction
 
 Word = Literal["better", "worse", "not distinguishable"]
 Scale = Literal["log", "difference"]
-Basis = Literal["t-interval", "noise floor", "no spread", "no seeds", "no scores"]
+Basis = Literal["t-interval", "noise floor", "no spread", "no seeds", "no scores", "diverged"]
 
 RATE_NOISE = 0.05
 """Least standard deviation of a success rate where runs agree exactly: that of 100 episodes at a chance of .5."""
@@ -33,7 +33,7 @@ class Verdict:
     "difference" plain differences ours - baseline. `pairs` counts the seeds compared. `noise` is the standard
     deviation of repeated baseline runs on the same scale (None: not known). `basis` says which rule spoke: the
     t-interval over seeds, the noise floor, or why nothing could (equal differences in all seeds, too few seeds, no
-    scores).
+    scores, or some of ours diverged and the rest may not win for them).
     """
 
     word: Word

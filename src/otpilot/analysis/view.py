@@ -167,11 +167,32 @@ class RunView:
         before, now = self.evaluation_levels
         if not math.isfinite(before - now):
             return "unknown"
-        gain = now - before if self.success_metrics else (before - now) / (abs(before) or 1.0)
-        if gain > (0 if self.success_metrics else self.limits.plateau_fall):
+        unit = 1.0 if self.success_metrics else abs(before) or 1.0
+        gain = (now - before if self.success_metrics else before - now) / unit
+        chance = 2 * self.evaluation_error / unit
+        if gain > max(0.0 if self.success_metrics else self.limits.plateau_fall, chance):
             return "improving"
         worse = self.limits.drift_success if self.success_metrics else self.limits.drift_rise
-        return "worsening" if gain < -worse else "stalled"
+        return "worsening" if gain < -max(worse, chance) else "stalled"
+
+    @property
+    def evaluation_error(self) -> float:
+        """Standard error of the difference of the two `evaluation_levels`, by the noise of single evaluations.
+
+        A median of k values has a standard error of 1.25 / sqrt(k) of theirs.
+        """
+        name = self.evaluation_metric
+        whole = None if name is None else self.window(name, at_least=3)
+        if whole is None:
+            return math.nan
+        third = max(1, len(whole) // 3)
+        return 1.25 * single_noise(whole) * math.sqrt(1 / third + 1 / max(third, 2))
+
+
+def single_noise(window: Window) -> float:
+    """Return the noise of single values: the robust scale of their differences, over the square root of 2."""
+    changes = np.diff(window.values)
+    return 1.4826 * median(np.abs(changes - median(changes))) / 2**0.5
 
 
 def is_success(name: str) -> bool:

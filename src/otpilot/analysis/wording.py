@@ -85,6 +85,7 @@ def verdict_basis(verdict: Verdict, lang: Lang) -> str:
         "no spread": f"{interval} in each of {verdict.pairs} seeds alike, which gives no estimate of the noise.",
         "no seeds": f"{interval}, one seed and no noise floor known: repeat the baseline or add seeds.",
         "no scores": "No finite evaluations at an equal step.",
+        "diverged": f"{interval} by the seeds that are left, but others diverged: that is not better.",
     }
     chinese = {
         "t-interval": f"{interval}（{verdict.pairs} 个种子配对，95% t 区间）。",
@@ -92,6 +93,7 @@ def verdict_basis(verdict: Verdict, lang: Lang) -> str:
         "no spread": f"{interval}，{verdict.pairs} 个种子差值完全相同，无法估计噪声。",
         "no seeds": f"{interval}，只有一个种子且噪声底未知：请重复基线或增加种子。",
         "no scores": "相同步数处没有有限的评估值。",
+        "diverged": f"仅剩余种子为{interval}，但其他种子已发散：不能算更好。",
     }
     return (english if lang == "en" else chinese)[verdict.basis]
 

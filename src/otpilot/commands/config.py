@@ -1,5 +1,7 @@
 """`otpilot config`: show, check, diff, migrate."""
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -63,6 +65,9 @@ def show(
 def check(
     context: typer.Context,
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="JSON or YAML files, or recipe:NAME.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print name, problems and notes of each file as JSON.")
+    ] = False,
 ) -> None:
     """Look for problems: unknown keys, values out of range, contradictions. Needs no data and no GPU; exit code 1.
 
@@ -76,6 +81,9 @@ def check(
     if not files:
         raise ConfigError("No file to check; give one or more, then --key=value for all of them.")
     results = [check_config(file, overrides) for file in files]
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(result) for result in results], indent=2))
+        raise typer.Exit(1 if any(result.problems for result in results) else 0)
     for result in results:
         verdict = "[green]ok[/]" if not result.problems else f"[red]{_count(len(result.problems), 'problem')}[/]"
         console.print(f"{escape(result.name)}: {verdict}", soft_wrap=True)

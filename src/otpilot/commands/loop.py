@@ -33,6 +33,8 @@ Place = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="A campaign's fo
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; launch and write nothing.")]
 SteerOnly = Annotated[bool, typer.Option("--steer-only", help="Decide, but run no trial here: `loop worker` does.")]
 STOP_TIMEOUT_S = 120.0
+FAILURES = ("baseline failed", "outage")
+"""Ends for which the exit code is 1: nothing could be learned."""
 
 app.command(name="worker", no_args_is_help=True)(work_on)
 
@@ -104,6 +106,7 @@ def report(campaign: Place) -> None:
 
 def _work(campaign: Path, *, dry_run: bool, resume: bool, steer_only: bool) -> None:
     """Start or resume a campaign, or say what that would mean."""
+    from otpilot.pilot.campaign.base_check import check_base, check_data
     from otpilot.pilot.campaign.books import open_ledger, was_started
     from otpilot.pilot.campaign.folder import is_asked_to_stop, steering
     from otpilot.pilot.campaign.hand import note_software
@@ -113,6 +116,13 @@ def _work(campaign: Path, *, dry_run: bool, resume: bool, steer_only: bool) -> N
 
     opened = open_folder(campaign)
     settings, paths = opened.settings, opened.paths
+    if not resume and not _has_begun(opened):
+        with console.status("Checking the base config ..."):
+            notes = check_base(opened)
+        for note in notes:
+            console.print(f"Note: {note}", markup=False, soft_wrap=True)
+        if not dry_run and not steer_only:
+            check_data(opened, notes)
     if dry_run:
         _dry_run(opened)
         return
@@ -142,8 +152,19 @@ def _work(campaign: Path, *, dry_run: bool, resume: bool, steer_only: bool) -> N
                 report=lambda made, ended: _write_reports(opened, made, ended),
             )
             ended = pilot.run()
+        if ended is not None and ended.kind in FAILURES:
+            raise typer.Exit(1)
         if ended is None:
             tell(f"Stopped; trials are suspended. Go on with: otpilot loop resume {paths.root}")
+
+
+def _has_begun(opened: "Opened") -> bool:
+    from otpilot.pilot.campaign.books import has_ledger, open_ledger, was_started
+
+    if not has_ledger(opened.paths, opened.settings):
+        return False
+    with open_ledger(opened.paths, opened.settings) as ledger:
+        return was_started(ledger)
 
 
 def _executor(opened: "Opened", *, steer_only: bool) -> "tuple[Executor, str]":

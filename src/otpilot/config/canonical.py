@@ -36,6 +36,8 @@ TOP_DEFAULTS: Mapping[str, Any] = {
     "optimizer": None, "scheduler": None, "guard": {},
 }  # fmt: skip
 """Defaults of TrainConfig's top-level keys (a test compares them with it)."""
+WRITTEN_TWO_WAYS = "replace_final_stride_with_dilation"
+"""LeRobot's ACT calls it an int, its default is False: read back and written again it is 0."""
 DIGITS = 12
 HASH_LENGTH = 16
 ABSENT: Final = "(absent)"
@@ -66,6 +68,8 @@ def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
     policy = body.get("policy")
     if isinstance(policy, Mapping):
         body["policy"] = {**policy_defaults(policy.get("type")), **policy}
+        if WRITTEN_TWO_WAYS in policy:
+            body["policy"][WRITTEN_TWO_WAYS] = bool(policy[WRITTEN_TWO_WAYS])
     _drop_idle(body)
     normal: dict[str, Any] = _normalise(body)
     return normal

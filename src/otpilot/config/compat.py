@@ -9,6 +9,7 @@ from typing import Any
 
 from otpilot.config import sketch
 from otpilot.config.fork import FORK_LOSS_KEYS, FORK_OT_KEYS, spell_out_fork, translate_eval_freq, translate_heuristic
+from otpilot.config.resuming import without_resumption
 from otpilot.config.rewriting import Rewriting, drop
 
 LOSS_ALIASES = {
@@ -53,7 +54,7 @@ def translate(config: Mapping[str, Any], *, seed_era: bool | None = None) -> Tra
         ConfigError: If a section has the wrong shape, two names of one setting disagree, or a wish cannot be fulfilled.
     """
     old = is_seed_era(config) if seed_era is None else seed_era
-    rewriting = Rewriting(config)
+    rewriting = Rewriting(without_resumption(config))
     for path in ("ot", "ot.loss_config", "policy", "dataset", "optimizer", "scheduler"):
         rewriting.section(path)
     sketch.translate_sketch(rewriting)

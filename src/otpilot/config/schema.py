@@ -16,6 +16,7 @@ from typing import Any
 import draccus
 import lerobot.policies  # noqa: F401 - its import registers the policy types
 from draccus.utils import DecodingError, ParsingError
+from lerobot.configs.default import WandBConfig
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.configs.train import TrainPipelineConfig
 
@@ -24,7 +25,8 @@ from otpilot.config.files import check_folder, read_config_file
 from otpilot.config.hygiene import contradictions, idle_keys
 from otpilot.config.known import check_keys
 from otpilot.config.ot import OTConfig, check_number
-from otpilot.config.overrides import CONFIG_PATH, expand_home, home_of, override, parse_options
+from otpilot.config.overrides import CONFIG_PATH, expand_home, home_of, is_yes, override, parse_options
+from otpilot.config.resuming import POLICY_FOLDER, check_kept, find_checkpoint_config, run_folder, without_resumption
 from otpilot.config.training import DiscreteActionsConfig, EarlyStoppingConfig, GuardConfig
 from otpilot.errors import ConfigError, OtpilotError
 
@@ -39,6 +41,13 @@ NO_REPOSITORY = (
     "policy.push_to_hub is true, which is LeRobot's default, but policy.repo_id does not say where to; set "
     "policy.push_to_hub=false (the model stays in the run folder), or give policy.repo_id."
 )
+
+
+@dataclass
+class TrackerConfig(WandBConfig):
+    """LeRobot's W&B settings plus `group`, the runs that the page shows together (default: policy, seed and data)."""
+
+    group: str | None = None
 
 
 @dataclass
@@ -57,6 +66,7 @@ class TrainConfig(TrainPipelineConfig):
     Every `plan_images_every`-th evaluation a picture of the plan and of sample pairs is kept and sent to the tracker.
     """
 
+    wandb: TrackerConfig = field(default_factory=TrackerConfig)
     ot: OTConfig = field(default_factory=lambda: OTConfig(enable=False))
     schedule_horizon: int | None = None
     threads: int | None = None
@@ -93,6 +103,7 @@ class Given:
 
     translation: Translation
     config_path: str | None
+    overridden: frozenset[str] = frozenset()
 
 
 def read_arguments(args: Sequence[str]) -> Given:
@@ -105,14 +116,21 @@ def read_arguments(args: Sequence[str]) -> Given:
     options = parse_options(args)
     given_path = options.pop(CONFIG_PATH, None)
     config_path = None if given_path is None else home_of(given_path)
+    resumed = "resume" in options and is_yes(options["resume"])
+    if config_path and resumed:
+        config_path = str(find_checkpoint_config(config_path))
     body = read_config_file(config_path) if config_path else {}
     body.pop("checkpoint_path", None)  # LeRobot writes it into checkpoints, but does not read it back
+    body = {**without_resumption(body), "resume": False} if "resume" in body else body  # that is said by an argument
+    before = copy.deepcopy(body)
     seed_era = is_seed_era(body) if config_path else None  # an override does not change what a file was written for
     for key, text in options.items():
         make_way(body, key)
         override(body, key, text, TrainConfig)
     expand_home(body)
-    return Given(translation=translate(body, seed_era=seed_era), config_path=config_path)
+    if resumed:
+        check_kept(before, body, options)
+    return Given(translation=translate(body, seed_era=seed_era), config_path=config_path, overridden=frozenset(options))
 
 
 def load_config(args: Sequence[str], *, check_output: bool = True) -> LoadedConfig:
@@ -164,6 +182,10 @@ def complete(given: Given, *, check_output: bool = True) -> LoadedConfig:
         raise ConfigError(NO_DATASET)
     config = decode(body)
     notes += _overruled(body, config)
+    if config.resume and config_path:
+        folder, note = run_folder(Path(config_path), config.output_dir, told="output_dir" in given.overridden)
+        config.output_dir = folder
+        notes += [note] if note else []
     argv = policy_args + ([f"--config_path={config_path}"] if config_path and config.resume else [])
     _validate(config, argv, check_output=check_output)
     return LoadedConfig(config, tuple(notes))
@@ -185,9 +207,24 @@ def decode(body: Mapping[str, Any]) -> TrainConfig:
 
 def encode(config: TrainConfig) -> dict[str, Any]:
     """Return the config as a plain dict that `decode` reads back."""
-    body: dict[str, Any] = json.loads(json.dumps(draccus.encode(config), default=str))
+    body: dict[str, Any] = json.loads(json.dumps(draccus.encode(as_begun(config)), default=str))
     body.pop("checkpoint_path", None)
     return body
+
+
+def as_begun(config: TrainConfig) -> TrainConfig:
+    """Return the config as it is recorded: a resumed run trains what it trained before, from the same weights on.
+
+    LeRobot's validate() puts the checkpoint into `policy.pretrained_path`, from which it is loaded.
+    """
+    if not config.resume or config.checkpoint_path is None:
+        return config
+    saved = without_resumption(read_config_file(config.checkpoint_path / POLICY_FOLDER))
+    began = (saved.get("policy") or {}).get("pretrained_path")
+    made = copy.copy(config)
+    made.resume, made.policy = False, copy.copy(config.policy)
+    made.policy.pretrained_path = None if began is None else Path(began)
+    return made
 
 
 def _take_pretrained_policy(body: dict[str, Any]) -> list[str]:

@@ -37,6 +37,8 @@ class MetricRecord:
         """
         body = json.loads(line)
         try:
+            if not isinstance(body["values"], dict):
+                raise TypeError
             return cls(
                 step=int(body["step"]), time=float(body["time"]), kind=str(body["kind"]), values=_decode(body["values"])
             )

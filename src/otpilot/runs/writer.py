@@ -39,6 +39,8 @@ class RunWriter:
 
     def __init__(self, paths: RunPaths) -> None:
         self.paths = paths
+        self.cut = 0
+        """How many lines of the log lay behind the step from which the run goes on, and were dropped."""
         self._reserve = paths.root / ".reserve"
         self._reserve.write_bytes(b"\0" * RESERVED_BYTES)
         self._file = paths.metrics.open("a", encoding="utf-8")
@@ -66,15 +68,20 @@ class RunWriter:
         """Open a run folder again to go on behind `step`; later lines and the old outcome are dropped."""
         paths = RunPaths(root)
         root.mkdir(parents=True, exist_ok=True)
+        cut = 0
         if paths.metrics.exists():
-            kept = [record for record in read_metrics(paths.metrics).records if record.step <= step]
+            records = read_metrics(paths.metrics).records
+            kept = [record for record in records if record.step <= step]
+            cut = len(records) - len(kept)
             draft = paths.metrics.with_suffix(".tmp")
             draft.write_text("".join(record.to_line() + "\n" for record in kept), encoding="utf-8")
             draft.replace(paths.metrics)
         paths.outcome.unlink(missing_ok=True)
         write_json_atomically(paths.config, config)
         write_json_atomically(paths.environment, environment)
-        return cls(paths)
+        writer = cls(paths)
+        writer.cut = cut
+        return writer
 
     def log(self, step: int, kind: Kind, values: Mapping[str, Any]) -> None:
         """Append one line and flush it."""

@@ -12,7 +12,7 @@ from lerobot.common.train_utils import get_step_checkpoint_dir, load_training_st
 from lerobot.policies.pretrained import PreTrainedPolicy
 from safetensors.torch import load_model, save_model
 
-from otpilot.config.schema import TrainConfig
+from otpilot.config.schema import TrainConfig, as_begun
 from otpilot.errors import TrainingError
 from otpilot.runs.paths import RunPaths
 from otpilot.training.ema import WeightAverage
@@ -60,7 +60,7 @@ def save(
         save_checkpoint(
             checkpoint_dir=draft,
             step=step,
-            cfg=config,
+            cfg=as_begun(config),
             policy=weights.saved,
             optimizer=parts.optimizer,
             scheduler=parts.scheduler,

@@ -55,6 +55,8 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Outcome:
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         trainer.writer = _open_folder(config, accelerator, trainer.done)
+        if trainer.writer.cut:
+            trainer.progress.note(f"{trainer.writer.cut} lines of the log lay behind step {trainer.done} and are cut.")
         trainer.tracker = Tracker(config, tell=trainer.progress.note)
     with trainer.writer or contextlib.nullcontext(), trainer.interrupts.installed():
         return _finish(trainer)

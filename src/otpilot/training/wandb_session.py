@@ -28,9 +28,9 @@ MODES: dict[str, Literal["online", "offline", "disabled"]] = {
 
 
 def group_of(config: TrainConfig) -> str:
-    """Return the W&B group of a run: policy:<type>-seed:<seed>-dataset:<repo>, unless WANDB_RUN_GROUP is set."""
+    """Return the W&B group of a run: `wandb.group`, WANDB_RUN_GROUP, or policy:<type>-seed:<seed>-dataset:<repo>."""
     ours = f"policy:{config.policy.type}-seed:{config.seed}-dataset:{config.dataset.repo_id}"
-    return os.environ.get("WANDB_RUN_GROUP") or ours[:LONGEST_GROUP]
+    return (config.wandb.group or os.environ.get("WANDB_RUN_GROUP") or ours)[:LONGEST_GROUP]
 
 
 def name_run(config: TrainConfig) -> bool:

@@ -168,3 +168,12 @@ def test_a_rerun_agrees_or_differs():
     assert "the same" in told(stored, stored)[-1]
     with pytest.raises(TrainingError, match="crashed"):
         compare_records(stored, record("tabletop/act/ot/1000/100", 0.9, 0.8, 0.5, state="crashed"))
+
+
+def test_the_number_of_demonstrations_is_drawn_where_several_were_trained(tmp_path):
+    few = [record(f"tabletop/act/{method}+targets=3/1000/100", 0.9, 0.5, 0.2) for method in ("ot", "co-training")]
+    files = write_report([*records(), *few], tmp_path)
+    drawn = tmp_path / "results-demonstrations-tabletop-act.svg"
+    assert drawn in files
+    assert drawn.read_text().count("<circle") == 2 * 2 * (3 + 1), "two questions, two methods, four trainings each"
+    assert f"({drawn.name})" in (tmp_path / "results.md").read_text()

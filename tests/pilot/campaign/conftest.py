@@ -60,9 +60,11 @@ class Field:
     def write(self, settings: str = SETTINGS, **plan) -> "Field":
         """Write base.json and campaign.toml; `plan` says what the fake trials do."""
         ot = {**CONFIG["ot"], "loss_config": {**CONFIG["ot"]["loss_config"]}}
+        ot |= {"src_repo_id": "a/s", "src_root": "source", "pair_info_path": "pairs.npz"}
         ot["loss_config"] |= {"reg": 0.02, "tau_src": 0.01, "tau_tgt": 0.01}
         body = {
-            **CONFIG, "ot": ot, "dataset": {"repo_id": "a/b", "eval_split": 0.1}, "steps": 20_000, "eval": plan,
+            **CONFIG, "policy": {**CONFIG["policy"], "push_to_hub": False}, "ot": ot,
+            "dataset": {"repo_id": "a/b", "eval_split": 0.1}, "steps": 20_000, "eval": {"n_episodes": 5, **plan},
             "eval_freq": 100,
         }  # fmt: skip
         self.root.mkdir(parents=True, exist_ok=True)

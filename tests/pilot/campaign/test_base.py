@@ -2,20 +2,25 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
 from otpilot.config.canonical import config_hash
+from otpilot.config.compat import translate
+from otpilot.config.known import unknown_keys
+from otpilot.config.schema import TrainConfig
 from otpilot.errors import ConfigError, MissingFileError, RunError
 from otpilot.pilot.campaign.arms import Identity, Known, arm_of, failure_occurred, parent_of
-from otpilot.pilot.campaign.base import acceptable_metrics, read_base, trial_hash, trial_seeds
+from otpilot.pilot.campaign.base import acceptable_metrics, read_base, trial_hash, trial_seeds, with_trial_logging
 from otpilot.pilot.campaign.hopeless import hopeless_of
 from otpilot.pilot.campaign.scoring import assess, read_assessment, score
-from otpilot.pilot.campaign.settings import settings_of
+from otpilot.pilot.campaign.settings import CampaignSettings, settings_of
 from otpilot.pilot.ledger import Ledger, NewTrial, Result
 from otpilot.pilot.proposal import Failure
 from tests.pilot.campaign.conftest import run_trial
 
+DATA = Path(__file__).parents[2] / "data"
 LOSS = "eval/offline_eval/avg_l1"
 
 
@@ -136,3 +141,12 @@ def test_a_trial_is_hopeless_only_against_the_baselines_worst():
     assert says(250, {name: math.nan}) is None, "the guard's other limits see to that"
     assert hopeless_of([], [LOSS], factor=3) is None
     assert hopeless_of([{"curves": {"sim/success_mean": [[1, 0.5]]}}], ["sim/success_mean"], factor=3) is None
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (DATA / "configs").glob("*.json")))
+def test_what_campaigns_write_into_trials_is_known_to_the_trainer(name):
+    """The seeds' own configs send to W&B, whose runs campaigns group."""
+    body = translate(json.loads((DATA / "configs" / name).read_text())).config
+    trial = with_trial_logging(body, CampaignSettings(base=name))
+    assert trial["wandb"]["group"].startswith("policy:")
+    assert [problem for key, problem in unknown_keys(trial, TrainConfig)] == []

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from datetime import datetime, timedelta
 
 import pytest
@@ -97,6 +98,13 @@ def test_a_planted_gain_is_accepted_for_the_score_and_stays_when_promoted(campai
             steps = [json.loads(row)["step"] for row in rows if json.loads(row)["kind"] == "eval"]
             assert steps == list(range(100, trial.budget + 1, 100)), "a run that began anew, or has a step twice"
         assert ledger.rounds()[1].summary["incumbent"]["ground"] == "score"
+        step = Story(campaign.opened(), campaign.pilot(ledger).campaign).tell().next_steps[0]
+    config = re.search(r"--config_path=(\S+)", step)[1]
+    assert json.loads((campaign.root / config).read_text())["steps"] < 20_000, (
+        "the config of a trial: --steps says more"
+    )
+    assert "--steps=20000" in step
+    assert f"cd {campaign.root}" in step
 
 
 def test_what_turns_out_worse_with_more_steps_is_rolled_back(campaign):

@@ -21,10 +21,12 @@ from otpilot.config.plain import build_section
 from otpilot.errors import ConfigError
 from otpilot.pilot.proposal import Failure, Proposal
 from otpilot.pilot.proposers.space import dimensions
-from otpilot.pilot.rules import RULES, Rule, RuleContext, all_rules, judge
+from otpilot.pilot.rules import RULES, Rule, RuleContext, all_rules, drift, judge, plateau, stability
+from otpilot.pilot.rules.act import more_dropout
+from otpilot.pilot.rules.base import evaluation_trend
 from otpilot.runs.history import Curve, RunHistory
 from tests.pilot.rules import cases
-from tests.pilot.rules.cases import CASES, Case, act, diffusion, ours
+from tests.pilot.rules.cases import CASES, Case, act, diffusion, ours, tag
 
 BY_NAME = {rule.name: rule for rule in RULES}
 
@@ -477,3 +479,37 @@ def test_no_sequence_of_rules_leaves_the_legal_ranges(start: dict[str, Any], rou
                 if isinstance(value, int | float):
                     assert bound.low <= value <= bound.high, key
                     assert bound.kind == "float" or isinstance(value, int), key
+
+
+ACT = translate(act()).config
+EVALUATED = RuleContext(run="r", recent={"eval/offline_eval/avg_l1": 0.3})
+
+
+def test_a_plateau_is_remedied_only_where_2000_steps_would_bring_less_than_2_percent() -> None:
+    slow, flat = (
+        diagnose(history(act(), curve("train/l1_loss", np.exp(-fall * np.arange(80) / 10)))) for fall in (0.015, 0.004)
+    )
+    assert "plateau" in {finding.tag for finding in slow}
+    for rule in (plateau.larger_batch, plateau.raise_learning_rate, plateau.halve_learning_rate):
+        assert rule(slow, ACT, EVALUATED) is None
+        assert rule(flat, ACT, EVALUATED) is not None
+
+
+def test_a_drift_of_the_loss_that_success_outranks_moves_nothing() -> None:
+    outranked = [tag("early_optimum_then_drift", "info", "eval/offline_eval/avg_l1", best=0.2, last=0.3)]
+    drifting = [replace(outranked[0], severity="warning")]
+    assert evaluation_trend(outranked) is None
+    assert evaluation_trend(drifting) == "worsening"
+    for rule in (drift.down_weight_on_drift, drift.lower_learning_rate_on_drift, more_dropout):
+        assert rule(outranked, ACT, EVALUATED) is None
+        assert rule(drifting, ACT, EVALUATED) is not None
+
+
+def test_an_evaluation_that_improves_holds_back_remedies_of_jitter() -> None:
+    loss = curve("train/l1_loss", np.exp(1.2 * np.random.default_rng(0).standard_normal(80)))
+    alone = diagnose(history(act(), loss))
+    found = diagnose(history(act(), loss, curve("eval/offline_eval/avg_l1", np.linspace(0.5, 0.2, 12), every=330)))
+    assert "jitter" in {finding.tag for finding in found}
+    assert evaluation_trend(found) == "improving"
+    assert stability.jittery(alone) is not None
+    assert stability.jittery(found) is None

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import time
 
 from rich.console import Console
@@ -126,3 +127,29 @@ def test_watch_stops_at_ctrl_c_and_leaves_the_last_table(tmp_path):
 def test_durations():
     assert [duration(s) for s in (0, 45, 200, 7500, 270_000, 1e300)] == [
         "0 s", "45 s", "3 min 20 s", "2 h 5 min", "3 d 3 h", duration(1e12)]  # fmt: skip
+
+
+def test_a_run_that_was_given_more_steps_says_so(tmp_path):
+    folder = make(tmp_path)
+    (folder / "metrics.jsonl").write_text(line(1) + line(2))
+    followed = FollowedFolder(tmp_path)
+    assert followed.refresh()[0].total == 1000
+    (folder / "config.json").write_text(json.dumps({"steps": 5000}))
+    (folder / "metrics.jsonl").write_text(line(1))
+    assert followed.refresh()[0].total == 5000
+
+
+def test_a_run_that_logs_rarely_is_running_before_its_rhythm_is_known(tmp_path):
+    folder, then = make(tmp_path), time.time() - 320
+    for lines in ([line(1, at=then)], [line(1, at=then - 400), line(2, at=then)]):
+        (folder / "metrics.jsonl").write_text("".join(lines))
+        for path in folder.iterdir():
+            os.utime(path, (then, then))
+        assert FollowedFolder(tmp_path).refresh()[0].state == "running"
+
+
+def test_the_table_shows_the_mean_of_the_success_rates_and_survives_odd_lines(tmp_path):
+    rates = {"success_seen": 0.9, "success_unseen": 0.1, "success_mean": 0.5}
+    odd = '{"step": 2, "time": 2.0, "kind": "train", "values": [1]}\n'
+    (make(tmp_path) / "metrics.jsonl").write_text(line(1, "sim", **rates) + odd)
+    assert "50%" in printed(FollowedFolder(tmp_path).refresh(), tmp_path)

@@ -17,6 +17,7 @@ from otpilot.analysis.result import analyze
 from otpilot.report.analysis.html import render_html
 from otpilot.report.analysis.json import render_json
 from otpilot.report.analysis.markdown import charts_of, render_report, render_update, write_markdown
+from otpilot.report.analysis.rows import overview
 from otpilot.report.analysis.terminal import render
 from otpilot.runs.history import Curve, Event, RunHistory
 from tests.report.analysis.builders import analysis, campaign, curve, finding, noisy, run
@@ -151,8 +152,23 @@ def test_charts_are_named_by_their_date_so_that_updates_keep_theirs(tmp_path):
     made = campaign(2)
     write_markdown(made, tmp_path / "r.md")
     write_markdown(dataclasses.replace(made, generated=made.generated + 86400), tmp_path / "r.md", append=True)
-    stamps = {path.name.split("-train")[0].split("-eval")[0] for path in (tmp_path / "r_files").iterdir()}
+    stamps = {re.match(r"\d+-\d+", path.name).group() for path in (tmp_path / "r_files").iterdir()}
     assert len(stamps) == 2
     text = (tmp_path / "r.md").read_text()
     for link in re.findall(r"!\[.*?\]\((.*?)\)", text):
         assert (tmp_path / link).exists()
+
+
+def test_metrics_whose_names_differ_in_odd_letters_only_have_charts_of_their_own(tmp_path):
+    made = analysis(run("r", [curve("sim/success_左", [0.1, 0.5]), curve("sim/success_右", [0.9, 0.8])]))
+    write_markdown(made, tmp_path / "r.md")
+    links = dict(re.findall(r"!\[(.*?)\]\((.*?)\)", (tmp_path / "r.md").read_text()))
+    assert len(set(links.values())) == len(links) == 2
+    for name, link in links.items():
+        assert name.replace("\\", "") in (tmp_path / link).read_text()
+
+
+def test_the_mean_success_is_the_first_of_the_overview_whatever_the_order_of_the_log():
+    cells = [curve(f"sim/success_{cell}", [0.1, 0.5]) for cell in ("a", "b", "c", "d", "mean")]
+    shown = [row.names[0] for row in overview(analysis(run("r", cells)))]
+    assert shown[:3] == ["sim/success_mean", "sim/success_a", "sim/success_b"]

@@ -1,11 +1,13 @@
 """What to do next with a campaign: sentences for the end of its report."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from otpilot.analysis.view import is_success
 from otpilot.pilot.campaign.opening import Opened
 from otpilot.pilot.decisions import PROMISE
 from otpilot.pilot.ledger import Decision
+from otpilot.pilot.variants import DEFAULT_STEPS, LINEAGE_SUFFIX
 from otpilot.report.campaign.result import Incumbent, Node
 
 
@@ -20,7 +22,9 @@ def next_steps(
     last = incumbents[-1] if incumbents else None
     if last is None:
         return (
-            f"Look into the log of the first baseline trial under {opened.paths.trials}, and mend the base config.",
+            f"Look into the log of the first baseline trial under {opened.paths.trials}. If the machine or the data "
+            f"are at fault, mend them and type otpilot loop resume {place}: the baseline is tried again. If the base "
+            "config is, begin another folder.",
         )
     kind = next((str(d.evidence.get("kind")) for d in reversed(decisions) if d.kind == "stop"), "")
     if _may_have_got_worse(last, decisions):
@@ -30,10 +34,7 @@ def next_steps(
         )
     elif last.ground in ("score", "health"):
         claim = "better beyond noise" if last.ground == "score" else "healthier; about its score nothing is claimed"
-        steps.append(
-            f"Train {last.name} to the end of its schedule ({claim}): its config lies under {opened.paths.configs}, "
-            "its checkpoints under its run folders."
-        )
+        steps.append(f"Train {last.name} to the end of its schedule ({claim}): {_command(last.name, opened)}")
     problems = next((node.problems for node in nodes if last is not None and node.name == last.name), ())
     if problems:
         steps.append(f"The incumbent still has {', '.join(problems)}; look into its runs with otpilot analyze.")
@@ -42,6 +43,19 @@ def next_steps(
         steps.append("Measure closed-loop success before believing it: trials were ranked by a held-out loss only.")
     steps += _by_kind(kind, opened)
     return tuple(steps)
+
+
+def _command(name: str, opened: Opened) -> str:
+    """Return what to type to train a config of the campaign for as long as its base was meant to."""
+    root, cwd = opened.paths.root.resolve(), (opened.paths.root / opened.settings.cwd).resolve()
+    written = sorted(opened.paths.configs.glob(f"{name}_s*_b*.json"))
+    written = [path for path in written if not path.name.endswith(LINEAGE_SUFFIX)]
+    config = written[0].resolve() if written else opened.paths.configs.resolve() / f"{name}_....json"
+    steps = int(opened.base.get("schedule_horizon") or opened.base.get("steps") or DEFAULT_STEPS)
+    out = (root / "final" / name).relative_to(cwd, walk_up=True)
+    command = f"otpilot train --config_path={config.relative_to(cwd, walk_up=True)} --steps={steps} --output_dir={out}"
+    here = opened.paths.root / opened.settings.cwd
+    return command if cwd == Path.cwd() else f"cd {here} && {command}"
 
 
 def _may_have_got_worse(last: Incumbent, decisions: Sequence[Decision]) -> bool:

@@ -11,7 +11,7 @@ from otpilot.config.compat import make_way, translate
 from otpilot.config.files import read_config_file
 from otpilot.config.plain import check_sections
 from otpilot.config.recipes import RECIPE_PREFIX
-from otpilot.errors import ConfigError
+from otpilot.errors import ConfigError, MissingFileError
 from otpilot.pilot.campaign.settings import AUTO, CampaignSettings
 from otpilot.pilot.variants import DEFAULT_SEED, DEFAULT_STEPS, for_trial, own_seed
 
@@ -25,6 +25,11 @@ def read_base(settings: CampaignSettings, folder: Path) -> dict[str, Any]:
     """
     named = settings.base
     source = named if named.startswith(RECIPE_PREFIX) else folder / named
+    if not isinstance(source, str) and not source.exists() and Path(named).exists():
+        there = Path(named).resolve().relative_to(folder.resolve(), walk_up=True)
+        raise MissingFileError(
+            f'No config file at {source}: base is looked for beside campaign.toml. Write base = "{there}".'
+        )
     config = translate(read_config_file(source)).config
     for key, value in settings.overrides.items():
         make_way(config, key)

@@ -60,10 +60,21 @@ def check_same(ledger: Ledger, opened: Opened) -> None:
         raise ConfigError(
             f"{opened.paths.settings} differs from what this campaign was started with, in {', '.join(changed)}; "
             f"while it runs, only these may change: {', '.join(MAY_CHANGE)}. For another experiment make another "
-            "folder."
+            f"folder.{_fresh(ledger, opened)}"
         )
     if plan["config"] != plain(opened.base):
         raise ConfigError(
             f"The base config {opened.settings.base} is not what this campaign was started with; put it back, or make "
-            "another folder for another campaign."
+            f"another folder for another campaign.{_fresh(ledger, opened)}"
         )
+
+
+def _fresh(ledger: Ledger, opened: Opened) -> str:
+    """Return how to begin anew where nothing would be lost: no trial ended well yet."""
+    if any(state in ("finished", "stopped_early") for state in ledger.status().by_state):
+        return ""
+    where = opened.paths.ledger(opened.settings)
+    mine = f"{where}, " if isinstance(where, Path) else "the tables of this campaign in its database, "
+    return (
+        f" Or begin anew, since no trial has ended well: remove {mine}trials/ and configs/, then `otpilot loop start`."
+    )

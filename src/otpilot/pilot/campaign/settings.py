@@ -92,7 +92,14 @@ class GuardLimits:
     hopeless_factor: float = 5.0
 
     def __post_init__(self) -> None:
-        """Check what the guard itself does not."""
+        """Check the ranges, as the guard itself does later."""
+        for name in ("gradient_ceiling", "start_s", "hang_s"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"guard.{name} is {getattr(self, name)}; allowed: above 0.")
+        if not self.gradient_factor > 1:
+            raise ConfigError(f"guard.gradient_factor is {self.gradient_factor}; allowed: above 1.")
+        for name in ("gradient_patience", "garbage_lines"):
+            _at_least(f"guard.{name}", getattr(self, name), 1)
         _at_least("guard.hopeless_step", self.hopeless_step, 0)
         if not self.hopeless_factor > 1:
             raise ConfigError(f"guard.hopeless_factor is {self.hopeless_factor}; allowed: above 1.")

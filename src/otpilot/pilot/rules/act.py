@@ -6,7 +6,7 @@ from typing import Any
 from otpilot.analysis.findings import Finding
 from otpilot.config.edits import uses_preset, value_at
 from otpilot.pilot.proposal import Proposal
-from otpilot.pilot.rules.base import Config, RuleContext, at_least, evaluation_worse, found, propose, set_to
+from otpilot.pilot.rules.base import Config, RuleContext, alarming, at_least, evaluation_worse, found, propose, set_to
 
 PRESET: dict[str, Any] = {
     "policy.optimizer_lr": 1e-5,
@@ -28,8 +28,7 @@ def revert_optimiser(findings: Sequence[Finding], config: Config, context: RuleC
         config,
         context,
         tuple(edits),
-        reason="20 to 30 times the preset's learning rate and 500 times its weight decay underfit without more jitter: "
-        "an optimiser mismatch, not noise of the transport.",
+        reason=f"{_changes(finding)} underfit without more jitter: an optimiser mismatch, not noise of the transport.",
         expected="Evaluation comes back to the baseline's level.",
         failure=evaluation_worse(context),
         group="bc",
@@ -37,9 +36,20 @@ def revert_optimiser(findings: Sequence[Finding], config: Config, context: RuleC
     )
 
 
+def _changes(finding: Finding) -> str:
+    """Return how far the optimiser is from the baseline's, as far as the finding says it."""
+    named = {"lr_factor": "learning rate", "wd_factor": "weight decay"}
+    parts = [
+        f"{factor:.3g} times the {word}"
+        for key, word in named.items()
+        if isinstance(factor := finding.evidence.get(key), float) and not 0.99 < factor < 1.01
+    ]
+    return f"{' and '.join(parts)} of the baseline" if parts else "The changed optimiser"
+
+
 def more_dropout(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Raise dropout from 0.1 to 0.2 against overfitting (seed 000's second recipe)."""
-    finding = found(findings, "early_optimum_then_drift")
+    finding = alarming(findings, "early_optimum_then_drift")
     if finding is None:
         return None
     return propose(

@@ -79,7 +79,7 @@ def alarming(findings: Sequence[Finding], *tags: str) -> Finding | None:
 
 def evaluation_trend(findings: Sequence[Finding]) -> str | None:
     """Return what evaluation does, as findings have it (improving, worsening, ...), or None where none says."""
-    if found(findings, "early_optimum_then_drift") is not None:
+    if alarming(findings, "early_optimum_then_drift") is not None:
         return "worsening"
     told = (finding.evidence.get("evaluation") for finding in findings)
     return next((str(word) for word in told if word is not None), None)

@@ -14,6 +14,7 @@ from otpilot.pilot.rules.base import (
     Config,
     Option,
     RuleContext,
+    alarming,
     at_least,
     at_most,
     both_tau,
@@ -47,7 +48,7 @@ def raise_low_learning_rate(findings: Sequence[Finding], config: Config, context
     rate = number_at(config, "policy.optimizer_lr")
     if finding is None or not uses_preset(config) or rate is None or rate >= 5e-5:
         return None
-    if found(findings, *TOO_LARGE_STEPS) is not None:
+    if alarming(findings, *TOO_LARGE_STEPS) is not None:
         return None
     return propose(
         finding,
@@ -244,7 +245,7 @@ def lower_tau_when_diagonal(findings: Sequence[Finding], config: Config, context
 
 def more_weight_decay(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Raise weight decay to 0.02, then 0.05, against overfitting (seed 000's recipes)."""
-    finding = found(findings, "early_optimum_then_drift")
+    finding = alarming(findings, "early_optimum_then_drift")
     if finding is None:
         return None
     path = "policy.optimizer_weight_decay" if uses_preset(config) else "optimizer.weight_decay"

@@ -12,10 +12,25 @@ HIGHEST_RATE = {"act": 3e-5, "diffusion": 3e-4}
 """No rule raises a learning rate further: seed 002 (ACT, "not beyond 3e-5 without evidence"), seed 001 (Diffusion)."""
 HIGHEST_RATE_ELSEWHERE = 1e-4
 
+REMEDY_STEPS = 2000.0
+"""Seed 004 calls a fall of less than 2 % over 500 steps a plateau, but acts only on one over 2,000 steps."""
+
+
+def flat(findings: Sequence[Finding]) -> Finding | None:
+    """Return the plateau, if at its pace the loss would fall by less than 2 % over 2,000 steps."""
+    finding = found(findings, "plateau")
+    if finding is None:
+        return None
+    fall, limits = finding.evidence.get("fall"), {limit.name: limit.value for limit in finding.thresholds}
+    if not isinstance(fall, float) or not {"plateau_fall", "plateau_steps"} <= set(limits):
+        return finding
+    further = 1 - (1 - fall) ** (REMEDY_STEPS / limits["plateau_steps"])
+    return finding if further < limits["plateau_fall"] else None
+
 
 def larger_batch(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Double the batch (seed 004), or take a quarter more where that was tried (seed 001)."""
-    finding = found(findings, "plateau")
+    finding = flat(findings)
     if finding is None:
         return None
     return propose(
@@ -33,7 +48,7 @@ def larger_batch(findings: Sequence[Finding], config: Config, context: RuleConte
 
 def raise_learning_rate(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Double the learning rate, as far as the policy's limit allows (seed 004; the limit from seeds 001 and 002)."""
-    finding, rate = found(findings, "plateau"), number_at(config, learning_rate_path(config))
+    finding, rate = flat(findings), number_at(config, learning_rate_path(config))
     highest = HIGHEST_RATE.get(policy_type(config) or "", HIGHEST_RATE_ELSEWHERE)
     if finding is None or rate is None or 2 * rate > highest:
         return None
@@ -52,7 +67,7 @@ def raise_learning_rate(findings: Sequence[Finding], config: Config, context: Ru
 
 def halve_learning_rate(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Halve the learning rate, the other side of the comparison (seed 004)."""
-    finding = found(findings, "plateau")
+    finding = flat(findings)
     if finding is None:
         return None
     return propose(

@@ -11,6 +11,7 @@ from otpilot.pilot.rules.base import (
     WINDOW,
     Config,
     RuleContext,
+    alarming,
     at_least,
     at_most,
     evaluation_improves,
@@ -23,7 +24,7 @@ from otpilot.pilot.rules.base import (
 )  # fmt: skip
 from otpilot.pilot.rules.optimiser import scale_learning_rate
 
-UNSTABLE = ("diverged", "grad_norm_spiking", "grad_norm_high")
+UNSTABLE = ("diverged", "non_finite", "grad_norm_spiking", "grad_norm_high", "loss_rising")
 GRADIENT_STILL_HIGH = Failure(metric="train/grad_norm", relation="above", threshold=100.0)
 BAND = (0.1, 0.12)
 """Seed 002's band for the entropic strength is 0.07 to 0.12; its middle first."""
@@ -215,7 +216,7 @@ def larger_batch_on_jitter(findings: Sequence[Finding], config: Config, context:
 
 def average_weights(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Evaluate a running mean of the weights, decay 0.999, then 0.9995 (seeds 000, 002)."""
-    finding = jittery(findings) or found(findings, "early_optimum_then_drift")
+    finding = jittery(findings) or alarming(findings, "early_optimum_then_drift")
     if finding is None:
         return None
     return propose(

@@ -94,6 +94,7 @@ class FollowedRun:
     def _start_over(self, inode: int) -> None:
         self._inode, self.offset, self._rest = inode, 0, b""
         self.step, self.alarm, self.message = 0, "", ""
+        self._total = None  # it may have been given more steps
         self.values.clear()
         self._recent.clear()
 

@@ -110,13 +110,13 @@ def charts_of(analysis: Analysis, lang: Lang) -> dict[str, bytes]:
     labels = list(rows.labels(analysis).values())
     styles = line_styles(labels)
     found: dict[str, bytes] = {}
-    for metric in rows.key_metrics(analysis)[:MOST_CHARTS]:
+    for number, metric in enumerate(rows.key_metrics(analysis)[:MOST_CHARTS], start=1):
         curves = [
             _curve(run, label, metric) for run, label in zip(analysis.runs, labels, strict=True) if metric in run.curves
         ]
         slug = re.sub("[^a-z0-9]+", "-", metric.lower()).strip("-")[:60]
         chart = Chart(metric=metric, about=f"{metric}: {word('last values', lang)}", curves=tuple(curves))
-        found[f"{slug}.svg"] = chart_svg(chart, styles=styles).encode()
+        found[f"{number:02d}-{slug}.svg"] = chart_svg(chart, styles=styles).encode()
     return found
 
 

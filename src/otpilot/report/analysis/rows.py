@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from otpilot.analysis.compare import Comparison
 from otpilot.analysis.result import Analysis, RunReport
 from otpilot.analysis.statistics import Endpoint, MetricStatistics
-from otpilot.analysis.view import is_success
+from otpilot.analysis.view import SUCCESS_MEAN, is_success
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +75,8 @@ def endpoint(statistics: Mapping[str, MetricStatistics], row: Row) -> Endpoint:
 
 
 def success_metrics(names: Iterable[str]) -> list[str]:
-    """Return the closed-loop success rates among metric names, without their intervals."""
-    return [name for name in names if is_success(name)]
+    """Return the closed-loop success rates among metric names, without their intervals; their mean first."""
+    return sorted((name for name in names if is_success(name)), key=lambda name: name != SUCCESS_MEAN)
 
 
 def key_metrics(analysis: Analysis) -> list[str]:

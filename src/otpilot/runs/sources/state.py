@@ -13,6 +13,8 @@ from otpilot.runs.history import State
 SILENCE_S = 300.0
 INTERVALS = 3.0
 LONGEST_SILENCE_S = 3600.0
+START_S = 1800.0
+"""How long a run may be silent before it has logged twice: it loads data, and how often it logs is not yet known."""
 
 
 def last_change(paths: Sequence[Path]) -> float | None:
@@ -31,7 +33,9 @@ def silent_state(changed: float | None, logged: NDArray[np.float64] | None = Non
     if changed is None:
         return "unknown", "it has no files that tell"
     allowed = SILENCE_S
-    if logged is not None and len(logged) > 2:
+    if logged is not None and len(logged) < 2:
+        allowed = START_S
+    elif logged is not None:
         allowed = max(SILENCE_S, min(INTERVALS * float(np.median(np.diff(logged))), LONGEST_SILENCE_S))
     silence = time.time() - changed
     if silence <= allowed:
