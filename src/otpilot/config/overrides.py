@@ -59,6 +59,11 @@ def split_options(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return files, options
 
 
+def is_yes(text: str | None) -> bool:
+    """Whether what an option says is true: it stands alone (None), or YAML reads it so."""
+    return text is None or text.lower() in ("true", "yes", "on")
+
+
 def override(body: dict[str, Any], key: str, text: str | None, schema: type) -> None:
     """Set a dotted key; numbers index lists, missing sections are made. No text (None) is true.
 

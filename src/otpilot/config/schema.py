@@ -24,9 +24,8 @@ from otpilot.config.compat import Translation, is_seed_era, make_way, translate
 from otpilot.config.files import check_folder, read_config_file
 from otpilot.config.hygiene import contradictions, idle_keys
 from otpilot.config.known import check_keys
-from otpilot.config.notation import parse_yaml
 from otpilot.config.ot import OTConfig, check_number
-from otpilot.config.overrides import CONFIG_PATH, expand_home, home_of, override, parse_options
+from otpilot.config.overrides import CONFIG_PATH, expand_home, home_of, is_yes, override, parse_options
 from otpilot.config.resuming import POLICY_FOLDER, check_kept, find_checkpoint_config, run_folder, without_resumption
 from otpilot.config.training import DiscreteActionsConfig, EarlyStoppingConfig, GuardConfig
 from otpilot.errors import ConfigError, OtpilotError
@@ -117,7 +116,7 @@ def read_arguments(args: Sequence[str]) -> Given:
     options = parse_options(args)
     given_path = options.pop(CONFIG_PATH, None)
     config_path = None if given_path is None else home_of(given_path)
-    resumed = "resume" in options and parse_yaml(options["resume"] or "true") is True
+    resumed = "resume" in options and is_yes(options["resume"])
     if config_path and resumed:
         config_path = str(find_checkpoint_config(config_path))
     body = read_config_file(config_path) if config_path else {}
