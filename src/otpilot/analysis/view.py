@@ -179,20 +179,22 @@ class RunView:
     def evaluation_error(self) -> float:
         """Standard error of the difference of the two `evaluation_levels`, by the noise of single evaluations.
 
-        A median of k values has a standard error of 1.25 / sqrt(k) of theirs.
+        A median of k values has a standard error of 1.25 / sqrt(k) of theirs. The noise is that of second differences,
+        where there are enough: a steep beginning is no noise.
         """
         name = self.evaluation_metric
         whole = None if name is None else self.window(name, at_least=3)
         if whole is None:
             return math.nan
         third = max(1, len(whole) // 3)
-        return 1.25 * single_noise(whole) * math.sqrt(1 / third + 1 / max(third, 2))
+        noise = single_noise(whole, order=2 if len(whole) > 4 else 1)
+        return 1.25 * noise * math.sqrt(1 / third + 1 / max(third, 2))
 
 
-def single_noise(window: Window) -> float:
-    """Return the noise of single values: the robust scale of their differences, over the square root of 2."""
-    changes = np.diff(window.values)
-    return 1.4826 * median(np.abs(changes - median(changes))) / 2**0.5
+def single_noise(window: Window, *, order: Literal[1, 2] = 1) -> float:
+    """Return the noise of single values: the robust scale of their first or second differences, over its own."""
+    changes = np.diff(window.values, n=order)
+    return 1.4826 * median(np.abs(changes - median(changes))) / math.sqrt(2.0 if order == 1 else 6.0)
 
 
 def is_success(name: str) -> bool:

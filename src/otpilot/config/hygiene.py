@@ -177,14 +177,14 @@ FEW_ROWS = 8
 """Rows of each domain under which a transport has little to choose from."""
 
 
-def few_rows(config: TrainConfig) -> Iterator[str]:
+def few_rows(config: "TrainConfig") -> Iterator[str]:
     """Yield a note if the transport of a step compares fewer than FEW_ROWS rows of each domain, as far as is known."""
     rows = _rows_compared(config)
     if rows is not None:
         yield from few_rows_told(config, rows)
 
 
-def few_rows_told(config: TrainConfig, rows: float) -> Iterator[str]:
+def few_rows_told(config: "TrainConfig", rows: float) -> Iterator[str]:
     """Yield a note if `rows` of each domain, which the transport compares at once, are fewer than FEW_ROWS."""
     if rows >= FEW_ROWS:
         return
@@ -195,7 +195,7 @@ def few_rows_told(config: TrainConfig, rows: float) -> Iterator[str]:
     )
 
 
-def _rows_compared(config: TrainConfig) -> float | None:
+def _rows_compared(config: "TrainConfig") -> float | None:
     """Return how many rows of each domain one problem holds; None without a transport, or where sizes decide."""
     ot = config.ot
     if not ot.enable or ot.method == "none" or ot.lambda_ot == 0:

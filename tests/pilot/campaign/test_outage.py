@@ -23,7 +23,7 @@ class Machine:
         work(spec, checkpoint, ended)
 
     def run(self, hands: Hands, *, resume: bool = False):
-        executor = self.campaign.threads(3)
+        executor = self.campaign.threads(6)
         executor._work = self
         with Ledger.open(self.campaign.root / "ledger.db", clock=lambda: hands.now, lease_s=1e9) as ledger:
             again = try_again(ledger) if resume else []
@@ -85,7 +85,7 @@ def test_a_variant_that_crashes_where_the_incumbent_runs_is_believed_after_one_m
 
 
 def test_no_check_is_needed_where_another_arm_ran_well_later(campaign, hands):
-    campaign.write(settings(variants=2, more=BY_RULES), cure_gain=0.2, pause=0.002)
+    campaign.write(settings(variants=2, more=BY_RULES), cure_gain=0.2, pause=0.01)
     ended, _, _ = Machine(campaign, lambda c, _: c["ot"]["loss_config"].get("objective") == "energy").run(hands)
     assert ended.kind == "rounds"
     with campaign.ledger() as ledger:
