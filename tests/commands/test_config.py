@@ -27,7 +27,7 @@ def test_check_many_files():
 
 
 def test_check_counts_the_bad_ones(world, tmp_path):
-    path = world.write(tmp_path / "cfg.json")
+    path = world.write(tmp_path / "cfg.json", batch_size=32)
     result = run("config", "check", path, tmp_path / "nowhere.json", "--steps=0")
     assert result.exit_code == 1
     assert "steps is 0" in result.stdout
@@ -37,7 +37,7 @@ def test_check_counts_the_bad_ones(world, tmp_path):
 @pytest.mark.parametrize("words", [["--steps=0"], ["--steps", "0"]])
 @pytest.mark.parametrize("first", [True, False])
 def test_check_takes_overrides_as_training_does(world, tmp_path, words, first):
-    path = world.write(tmp_path / "cfg.json")
+    path = world.write(tmp_path / "cfg.json", batch_size=32)
     result = run("config", "check", *((*words, path) if first else (path, *words)))
     assert result.exit_code == 1
     assert result.stdout.splitlines()[-1] == "1 file: 1 with problems; 1 problem, 0 notes."

@@ -208,7 +208,7 @@ def test_a_policy_in_a_checkpoint_that_is_elsewhere(check):
 
 
 def test_a_policy_whose_weights_are_elsewhere_is_a_note(check):
-    result = check(**{"policy.pretrained_path": "/nowhere/pretrained_model"})
+    result = check(batch_size=32, **{"policy.pretrained_path": "/nowhere/pretrained_model"})
     told = ("policy.pretrained_path is not on this machine: /nowhere/pretrained_model.",)
     assert (result.problems, result.notes) == ((), told)
 
