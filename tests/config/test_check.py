@@ -229,7 +229,7 @@ def test_a_yaml_file_is_checked_as_well(world, tmp_path):
     ("overrides", "rows"),
     [
         (["--batch_size=8"], "2"),
-        (["--batch_size=8", "--ot.view_share=0"], "4"),
+        (["--batch_size=8", "--ot.view_share=0"], None),
         (["--batch_size=8", "--ot.bc_src_weight=0.9"], "0.8"),
         (["--batch_size=8", "--grad_accum_steps=2", "--ot.scope=local"], "2"),
         (["--batch_size=8", "--ot.rows=separate", "--ot.batch_ratio=0.25"], "2"),
