@@ -135,6 +135,17 @@ def fresh_accelerate():
 
 
 @pytest.fixture
+def one_thread():
+    """One CPU thread: with several a library may split a sum elsewhere, and the last bit of a loss with it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def fresh_wandb():
     """W&B's client reads the environment once in a process: what another test set must not count here.
 

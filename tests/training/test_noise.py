@@ -57,6 +57,7 @@ def test_only_what_is_asked_for_is_drawn():
     assert one["action"][:, :3].all()
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_noise_and_discrete_losses_reach_training_and_resume_to_the_bit(load, world, tmp_path):
     settings = {
         "save_checkpoint": True,

@@ -167,6 +167,7 @@ def test_a_share_without_pairs_says_what_to_set_and_auto_does_without(load, tmp_
     assert losses(tmp_path / "auto") == losses(tmp_path / "none")
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_views_reach_training_and_resume_to_the_bit(load, tmp_path):
     settings = {"save_checkpoint": True, "ot.view_share": 0.7}
     train(load("plain"))
