@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from otpilot.config.schema import load_config
