@@ -34,8 +34,6 @@ Place = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="A campaign's fo
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; launch and write nothing.")]
 SteerOnly = Annotated[bool, typer.Option("--steer-only", help="Decide, but run no trial here: `loop worker` does.")]
 STOP_TIMEOUT_S = 120.0
-FAILURES = ("baseline failed", "outage")
-"""Ends for which the exit code is 1: nothing could be learned."""
 
 app.command(name="worker", no_args_is_help=True)(work_on)
 
@@ -112,7 +110,7 @@ def _work(campaign: Path, *, dry_run: bool, resume: bool, steer_only: bool) -> N
     from otpilot.pilot.campaign.folder import is_asked_to_stop, steering
     from otpilot.pilot.campaign.hand import note_software
     from otpilot.pilot.campaign.opening import check_same, open_folder
-    from otpilot.pilot.campaign.outage import try_again
+    from otpilot.pilot.campaign.outage import FAILURES, try_again
     from otpilot.pilot.campaign.pilot import Pilot
 
     opened = open_folder(campaign)

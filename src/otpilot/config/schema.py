@@ -294,7 +294,7 @@ def _validate(config: TrainConfig, argv: Sequence[str], *, check_output: bool) -
     except FileExistsError as error:
         raise ConfigError(
             f"Output folder {config.output_dir} exists already. Give another --output_dir, remove the folder, or "
-            "resume it with --resume=true --config_path=<checkpoint>/pretrained_model/train_config.json."
+            f"resume it with --resume=true --config_path={config.output_dir}."
         ) from error
     except (DecodingError, ParsingError, ValueError, NotImplementedError, FileNotFoundError) as error:
         told = NO_REPOSITORY if str(error).startswith("'repo_id' argument missing") else _innermost(error)

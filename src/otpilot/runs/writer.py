@@ -55,7 +55,7 @@ class RunWriter:
         if root.exists():
             raise RunError(
                 f"Output folder {root} exists already. Give another --output_dir, remove the folder, or resume it "
-                "with --resume=true --config_path=<checkpoint>/pretrained_model/train_config.json."
+                f"with --resume=true --config_path={root}."
             )
         root.mkdir(parents=True)
         paths = RunPaths(root)

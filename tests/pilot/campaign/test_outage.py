@@ -2,9 +2,11 @@
 
 import itertools
 import json
+from types import SimpleNamespace
 
 import pytest
 
+from otpilot.pilot.campaign import outage
 from otpilot.pilot.campaign.outage import WAITS_S, try_again
 from otpilot.pilot.ledger import Ledger
 from tests.pilot.campaign.conftest import Hands, work
@@ -124,3 +126,13 @@ def test_without_room_in_the_budget_a_crash_is_believed(campaign, hands):
     assert ended.kind in ("budget", "rounds")
     with campaign.ledger() as ledger:
         assert ledger.trials(kind="check") == []
+
+
+def test_what_is_lost_is_asked_arm_by_arm():
+    """One arm crashed early, behind which another ran well: it is believed. The one lost at the end is not."""
+    ends = [("early", "crashed", 10.0), ("good", "finished", 20.0), ("late", "crashed", 30.0), ("late", "killed", 40.0)]
+    trials = [
+        SimpleNamespace(config_hash=name, budget=1, state=state, finished=when, seed=seed)
+        for seed, (name, state, when) in enumerate(ends)
+    ]
+    assert [trial.seed for trial in outage._lost(trials)] == [2, 3]

@@ -169,8 +169,8 @@ def trial(root, name, *, token="a", left=None, printed=0.0):
 
 def test_trials_are_shown_before_they_log(tmp_path):
     folder = trial(tmp_path, "new")
-    trial(tmp_path, "again", token="b", left={"token": "a", "ended_by": None})
-    trial(tmp_path, "broken", left={"token": "a", "ended_by": None, "code": 1})
+    trial(tmp_path, "again", token="b", left={"token": "a", "ended_by": "itself"})
+    trial(tmp_path, "broken", left={"token": "a", "ended_by": "itself", "code": 1})
     trial(tmp_path, "ended", left={"token": "a", "ended_by": "pilot_death"})
     trial(tmp_path, "gone", printed=7200.0)
     make(tmp_path, "plain")

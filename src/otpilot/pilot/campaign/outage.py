@@ -27,6 +27,8 @@ WAITS_S = (600.0, 1200.0, 2400.0, 3600.0, 3600.0, 3600.0, 3600.0)
 """Seconds between a check that crashed and the next one; after the last, some five hours on, the campaign ends."""
 OUTAGE = "outage"
 BASELINE_FAILED = "baseline failed"
+FAILURES = (BASELINE_FAILED, OUTAGE)
+"""Ends by which nothing was learned, and which `otpilot loop resume` answers by trying the lost trials again."""
 
 
 def settle_crashes(desk: Desk, trials: Sequence[Trial], incumbent: Identity, what: str) -> None:
@@ -85,7 +87,7 @@ def settle_crashes(desk: Desk, trials: Sequence[Trial], incumbent: Identity, wha
 def try_again(ledger: Ledger) -> list[Trial]:
     """Queue what was lost in an outage that ended the campaign, or in a baseline that failed, and return it."""
     stops = ledger.decisions(kind="stop")
-    if not stops or stops[-1].evidence.get("kind") not in (OUTAGE, BASELINE_FAILED):
+    if not stops or stops[-1].evidence.get("kind") not in FAILURES:
         return []
     open_rounds = [round.number for round in ledger.rounds() if round.finished is None]
     lost = [trial for number in open_rounds for trial in ledger.trials(round=number, states=BROKEN)]
@@ -95,13 +97,17 @@ def try_again(ledger: Ledger) -> list[Trial]:
 
 
 def _lost(trials: Sequence[Trial]) -> list[Trial]:
-    """Return the trials of arms that crashed or were killed on every seed, with nothing that ran well after them."""
+    """Return the trials of arms that crashed or were killed on every seed, and behind which nothing ran well."""
     arms: dict[tuple[str, int], list[Trial]] = {}
     for trial in trials:
         arms.setdefault((trial.config_hash, trial.budget), []).append(trial)
-    lost = [trial for arm in arms.values() if all(t.state in BROKEN for t in arm) for trial in arm]
     well = max((trial.finished or 0.0 for trial in trials if trial.state in ENDED_WELL), default=0.0)
-    return [] if any((trial.finished or 0.0) < well for trial in lost) else lost
+    return [
+        trial
+        for arm in arms.values()
+        if all(t.state in BROKEN and (t.finished or 0.0) >= well for t in arm)
+        for trial in arm
+    ]
 
 
 def _check(desk: Desk, incumbent: Identity, round: int, what: str, *, number: int) -> None:

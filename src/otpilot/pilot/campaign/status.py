@@ -124,7 +124,8 @@ def is_interrupted(trial: Trial, now: float) -> bool:
 
 
 def _lives_here(process: Mapping[str, Any]) -> bool:
-    pid, born = process.get("supervisor"), process.get("birth", process.get("supervisor_birth"))
+    # What an adopted trial's supervisor wrote has its own birth under another name than the trainer's.
+    pid, born = process.get("supervisor"), process.get("supervisor_birth", process.get("birth"))
     here = process.get("host", os.uname().nodename) == os.uname().nodename
     return here and isinstance(pid, int) and supervisor.is_alive(pid, str(born))
 

@@ -195,7 +195,7 @@ def _ended_early(pilot: Path) -> State | None:
     job, left = (_read(pilot / name) for name in ("job.json", "exit.json"))
     if left.get("token") is None or left["token"] != job.get("token"):
         return None
-    return "crashed" if left.get("ended_by") is None else "killed"
+    return "crashed" if left.get("ended_by") == "itself" else "killed"
 
 
 def _read(path: Path) -> dict[str, Any]:
