@@ -176,6 +176,14 @@ def test_status_tells_interrupted_trials_from_running_ones(campaign):
         far_away = replace(ledger.trials(states=("running",))[0], owner="elsewhere:1:2", process={"host": "elsewhere"})
         assert not is_interrupted(far_away, ledger.now())
         assert is_interrupted(far_away, (far_away.lease_until or 0.0) + 1.0)
+        me = os.getpid()
+        adopted = {
+            "host": os.uname().nodename,
+            "supervisor": me,
+            "supervisor_birth": supervisor.birth(me),
+            "birth": "x",
+        }
+        assert not is_interrupted(replace(far_away, process=adopted), (far_away.lease_until or 0.0) + 1.0)
 
 
 def test_a_folder_has_one_pilot_who_can_be_asked_to_stop(campaign):
