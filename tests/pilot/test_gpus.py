@@ -172,7 +172,7 @@ def test_a_slot_names_its_gpu_by_uuid_and_its_threads(tmp_path):
     assert thread_environment(4).items() <= slot.environment.items()
     assert slots.acquire() is None
     slot.close()
-    slots.release()
+    slots.release(slot.device)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -198,8 +198,9 @@ def test_never_two_jobs_on_one_gpu(tmp_path_factory, cards, limits, moves):
                     assert slot.device not in busy
                     held[who].append(slot)
             elif held[who]:
-                held[who].pop(which % len(held[who])).close()
-                pilots[who].release()
+                slot = held[who].pop(which % len(held[who]))
+                slot.close()
+                pilots[who].release(slot.device)
     finally:
         for own in held:
             for slot in own:

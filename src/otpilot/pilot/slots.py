@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from otpilot.errors import ExecutorError
+from otpilot.pilot.executors.base import Ended
 from otpilot.pilot.gpus import LOCKS, Calm, DeviceLock, GpuMonitor, load_nvml, try_lock
+from otpilot.pilot.trust import DeviceTrust
 
 
 @dataclass(kw_only=True)
@@ -36,7 +38,8 @@ class Slots:
     monitor: GpuMonitor | None = None
     granted: str | None = None
     locks: Path = LOCKS
-    used: int = field(default=0, init=False)
+    trust: DeviceTrust = field(default_factory=DeviceTrust)
+    held: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -46,19 +49,25 @@ class Slots:
 
     def acquire(self) -> Slot | None:
         """Return a slot, or None while there is none; give it back with `release`."""
-        if self.used >= self.limit:
+        if len(self.held) >= self.limit:
             return None
         slot = self._cpu_slot() if self.monitor is None else self._gpu_slot(self.monitor)
-        self.used += slot is not None
+        if slot is not None:
+            self.held.append(slot.device)
         return slot
 
-    def adopt(self) -> None:
+    def adopt(self, device: str) -> None:
         """Count a trial that already runs, from an earlier pilot; its supervisor holds its device."""
-        self.used += 1
+        self.held.append(device)
 
-    def release(self) -> None:
+    def release(self, device: str) -> None:
         """Take back the room of a trial that ended."""
-        self.used = max(0, self.used - 1)
+        self.held.remove(device)
+
+    def saw(self, device: str, trial: str, ended: Ended) -> None:
+        """Take note of how a trial ended on a device: a broken GPU is left alone."""
+        if self.monitor is not None:
+            self.trust.saw(device, trial, ended)
 
     def _cpu_slot(self) -> Slot:
         if self.granted is not None:
@@ -66,7 +75,7 @@ class Slots:
         return Slot(device="cpu", environment={**thread_environment(self.threads), "CUDA_VISIBLE_DEVICES": ""})
 
     def _gpu_slot(self, monitor: GpuMonitor) -> Slot | None:
-        for device in monitor.calm_devices():
+        for device in self.trust.choose(monitor.calm_devices(), self.held):
             lock = try_lock(device, folder=self.locks)
             if lock is not None:
                 names = {"CUDA_VISIBLE_DEVICES": device.uuid, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}

@@ -33,6 +33,8 @@ def main():
     print(f"trainer of {run}: {behaviour}", flush=True)
     if behaviour == "crash at import":
         import torch_of_another_world  # noqa: F401
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == config.get("broken", "none"):
+        raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
     if behaviour == "wrong config":
         print("Error: steps is -1; allowed: 1 or more.")
         sys.exit(2)

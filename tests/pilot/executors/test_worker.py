@@ -6,11 +6,17 @@ import pytest
 
 from otpilot.errors import ConfigError, RunError
 from otpilot.pilot import supervisor
+from otpilot.pilot.executors.local import LocalExecutor
+from otpilot.pilot.gpus import Calm
 from otpilot.pilot.guard import GuardSettings
 from otpilot.pilot.ledger import Ledger
+from otpilot.pilot.slots import plan_slots
+from otpilot.pilot.trust import DeviceTrust
 from otpilot.pilot.worker import Score, Worker, is_gone, this_process
 from otpilot.runs.reader import read_metrics
 from tests.pilot.conftest import new_trial, wait_for
+from tests.pilot.executors.conftest import MARK, TRAINER
+from tests.pilot.fake_nvml import FakeNvml, Gpu
 
 GUARD = GuardSettings(gradient_patience=2, garbage_lines=20)
 
@@ -225,3 +231,28 @@ def test_many_workers_may_have_one_kind_each(bench, book):
         worker = make_worker(bench, book, executor, behaviours, kinds=("baseline",))
         wait_for(lambda: worker.step().ended)
     assert [t.state for t in book.trials()] == ["finished", "queued"]
+
+
+class Trusting(DeviceTrust):
+    """Leaves no GPU alone."""
+
+    def rests(self, device):
+        return False
+
+
+@pytest.mark.parametrize("trust", [DeviceTrust, Trusting])
+def test_a_broken_gpu_swallows_no_trials_while_another_works(bench, book, tmp_path, trust):
+    slots = plan_slots(
+        nvml=FakeNvml(Gpu("GPU-a"), Gpu("GPU-b")), calm=Calm(samples=1), visible="0,1", locks=tmp_path / "locks"
+    )
+    slots.trust = trust()
+    behaviours = plan(book, *({"behaviour": "finish", "pause": 0.1, "broken": "GPU-a"} for _ in range(4)))
+    with LocalExecutor(slots=slots, command=TRAINER, environment={MARK: bench.mark}, grace_s=0.3) as executor:
+        make_worker(bench, book, executor, behaviours).run(poll_s=0.01)
+    ends = [trial.state for trial in book.trials()]
+    tries = [attempt.device for trial in book.trials() for attempt in book.attempts(trial.id)]
+    if trust is Trusting:
+        assert "crashed" in ends, "else the broken GPU is none, and this shows nothing"
+    else:
+        assert ends == ["finished"] * 4
+        assert sorted(tries) == ["GPU-a", *["GPU-b"] * 4], "one try was lost to it"

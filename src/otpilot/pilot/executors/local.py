@@ -118,8 +118,8 @@ class LocalExecutor(Executor):
         """Free the device that `has_room` kept, since there is no trial for it; others may want it."""
         if self._reserved is not None:
             self._reserved.close()
+            self._slots.release(self._reserved.device)
             self._reserved = None
-            self._slots.release()
 
     def submit(self, spec: TrialSpec) -> Handle | None:
         """Start a trial, go on from its last checkpoint, or take up one that runs or ended already in this folder."""
@@ -154,6 +154,7 @@ class LocalExecutor(Executor):
         if running.ended is None and not running.is_alive():
             running.ended = self._conclude(running)
             self._free(running)
+            self._slots.saw(running.handle.device, running.handle.trial, running.ended)
         return running.ended
 
     def cancel(self, handle: Handle, *, state: EndState, reason: str) -> None:
@@ -230,7 +231,7 @@ class LocalExecutor(Executor):
             return None
         handle = Handle(trial=spec.name, run=spec.run, token=token, device=job["device"], process=process)
         self._running[token] = _Running(spec=spec, handle=handle, pid=pid, birth=birth, has_slot=True)
-        self._slots.adopt()
+        self._slots.adopt(handle.device)
         return handle
 
     def _start(self, spec: TrialSpec) -> Handle:
@@ -302,7 +303,7 @@ class LocalExecutor(Executor):
     def _free(self, running: _Running) -> None:
         if running.has_slot:
             running.has_slot = False
-            self._slots.release()
+            self._slots.release(running.handle.device)
 
 
 def _living_supervisor(paths: TrialPaths, token: str) -> dict[str, Any] | None:
