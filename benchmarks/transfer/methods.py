@@ -170,6 +170,13 @@ def _targets(text: str) -> Ablation:
     return Ablation(data=lambda data: replace(data, targets=count))
 
 
+def _demonstrations(text: str) -> Ablation:
+    first, last = (int(part) for part in text.split("-"))
+    if not 0 <= first <= last:
+        raise ValueError(text)
+    return Ablation(edits=(Edit(path="dataset.episodes", op="set", value=list(range(first, last + 1))),))
+
+
 def _word(text: str) -> str:
     return text
 
@@ -196,6 +203,7 @@ AXES: Mapping[str, tuple[Callable[[str], Ablation], str]] = {
     "topk": (_key("ot.topk_src_episodes", int), "source episodes per target episode"),
     "pairs": (_pairs, "dtw, or oracle: aligned by the simulator's true state"),
     "targets": (_targets, "target demonstrations"),
+    "demos": (_demonstrations, "which of the usual target demonstrations, FIRST-LAST, from 0"),
     "share": (_key("ot.target_grad_share"), "share of the encoder's gradient, with lambda_ot auto"),
     "lambda": (_key("ot.lambda_ot"), "fixed weight of the transport"),
     "warmup": (_key("ot.weight_warmup_ratio"), "share of the steps over which the weight fades in"),

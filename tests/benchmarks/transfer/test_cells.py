@@ -83,6 +83,8 @@ def test_grids_go_seed_by_seed():
         ("tabletop/act/ot+windw=5/2000/1", "Did you mean 'window'"),
         ("tabletop/act/ot+targets=0/2000/1", "targets is '0'"),
         ("tabletop/act/ot+pairs=true/2000/1", "pairs is 'true'"),
+        ("tabletop/act/ot+demos=5-3/2000/1", "demos is '5-3'"),
+        ("tabletop/act/ot+demos=3/2000/1", "demos is '3'"),
     ],
 )
 def test_wrong_names_are_told(name, message):
@@ -91,7 +93,8 @@ def test_wrong_names_are_told(name, message):
 
 
 def test_a_word_reaches_its_key(tmp_path):
-    config = recipe_config(recipe("ot", "window=none", "share=0.03", "tau=null"), tmp_path)
+    config = recipe_config(recipe("ot", "window=none", "share=0.03", "tau=null", "demos=3-5"), tmp_path)
+    assert config["dataset"]["episodes"] == [3, 4, 5]
     assert config["ot"]["no_window"] is True
     assert config["ot"]["target_grad_share"] == 0.03
     assert config["ot"]["loss_config"]["tau_src"] is None
