@@ -155,7 +155,8 @@ def _restrict(config: dict[str, Any], method: Method) -> dict[str, Any]:
     alone = {key: value for key, value in config.items() if key != "ot"}
     if method.uses == "source":
         ot = config["ot"]
-        alone["dataset"] = {**config["dataset"], "repo_id": ot["src_repo_id"], "root": ot["src_root"]}
+        kept = {key: value for key, value in config["dataset"].items() if key != "episodes"}
+        alone["dataset"] = {**kept, "repo_id": ot["src_repo_id"], "root": ot["src_root"]}
     return alone
 
 

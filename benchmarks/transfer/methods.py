@@ -174,7 +174,7 @@ def _demonstrations(text: str) -> Ablation:
     first, last = (int(part) for part in text.split("-"))
     if not 0 <= first <= last:
         raise ValueError(text)
-    return Ablation(edits=(Edit(path="dataset.episodes", op="set", value=list(range(first, last + 1))),))
+    return Ablation(data=lambda data: replace(data, demos=tuple(range(first, last + 1))))
 
 
 def _word(text: str) -> str:

@@ -34,8 +34,9 @@ class Folders:
 def common_sections(suite: str, at: Folders, *, policy: str, steps: int) -> dict[str, Any]:
     """Return a config but for its environment: data, policy, schedule, and pairs and cost of the transport."""
     rate = RATE[policy]
+    some = {"episodes": list(at.data.demos)} if at.data.demos else {}
     return {
-        "dataset": {"repo_id": f"otpilot/{suite}_target", "root": str(at.target), "use_imagenet_stats": False},
+        "dataset": {"repo_id": f"otpilot/{suite}_target", "root": str(at.target), "use_imagenet_stats": False, **some},
         "policy": {"type": policy, "device": "cpu", "push_to_hub": False, **POLICIES[policy]},
         "use_policy_training_preset": False,
         "optimizer": {"type": "adamw", "lr": rate, "weight_decay": 1e-4, "grad_clip_norm": 10.0},

@@ -24,12 +24,14 @@ class Data:
     """Which data a cell is trained on.
 
     `targets` counts target demonstrations; `pairs` says who paired them: dynamic time warping of the state, or an
-    oracle that knows the true state; `token` appends an indicator (0 source, 1 target) to the state.
+    oracle that knows the true state; `token` appends an indicator (0 source, 1 target) to the state. `demos` says which
+    of the target demonstrations are trained on, all of them if empty.
     """
 
     targets: int
     pairs: Pairs = "dtw"
     token: bool = False
+    demos: tuple[int, ...] = ()
 
     @property
     def slug(self) -> str:

@@ -95,6 +95,7 @@ def test_wrong_names_are_told(name, message):
 def test_a_word_reaches_its_key(tmp_path):
     config = recipe_config(recipe("ot", "window=none", "share=0.03", "tau=null", "demos=3-5"), tmp_path)
     assert config["dataset"]["episodes"] == [3, 4, 5]
+    assert "episodes" not in recipe_config(recipe("source-only", "demos=3-5"), tmp_path)["dataset"]
     assert config["ot"]["no_window"] is True
     assert config["ot"]["target_grad_share"] == 0.03
     assert config["ot"]["loss_config"]["tau_src"] is None
