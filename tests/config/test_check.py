@@ -279,3 +279,10 @@ def test_keys_that_stand_for_several_and_renamed_ones_are_no_problem(check):
     cameras = {"observation.images.top": "observation.images.front"}
     renamed = [{**FEATURE, "src_key": "observation.images.front"}]
     assert not has(check(**{"rename_map": cameras, "ot.loss_config.features": renamed}).problems, "dataset in")
+
+
+def test_renamed_features_do_not_go_with_statistics_per_domain(check):
+    cameras = {"rename_map": {"observation.images.top": "observation.images.front"}}
+    assert has(check(**cameras, **{"ot.stats": "per_domain"}).problems, "per_domain", "rename_map", "set ot.stats to")
+    assert not has(check(**cameras).problems, "per_domain")
+    assert not has(check(**{"ot.stats": "per_domain"}).problems, "per_domain")

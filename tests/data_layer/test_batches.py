@@ -2,10 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from otpilot.data.batches import BatchStream, make_loader
+from otpilot.data.batches import BatchStream, _cut, _Part, make_loader
 from otpilot.data.domains import open_domains
 from otpilot.data.pairs import make_samplers
+from otpilot.errors import ConfigError
+from otpilot.pairing.sampler import PairSampler
+from otpilot.pairing.storage import load_table
 from otpilot.sim.record import record
+from otpilot.training.session import train
 from tests.training.test_evaluate import TINY_DIFFUSION
 
 
@@ -158,6 +162,74 @@ def test_processes_and_accumulated_batches_deal_out_the_rows_of_one_large_batch(
         pairs = [pair for piece in pieces for pair in pairs_of(piece)]
         assert pairs == pairs_of(large)  # in the same order, so that the problem is the same matrix
         assert {len(piece.rows["index"]) for piece in pieces} == {2 if rows == "shared" else 4}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 8])
+@pytest.mark.parametrize("chunks", [1, 2, 3, 4, 8])
+def test_a_step_is_dealt_out_evenly_whatever_its_sizes(size, chunks):
+    draw = np.random.default_rng([size, chunks])
+    for _ in range(60):
+        rows = size * chunks
+        target = int(draw.integers(0, rows + 1))
+        first = int(draw.integers(0, rows - target + 1))
+        sources = [first, rows - target - first]
+        if size == 1 and chunks > 1:
+            partners = [0, 0]  # BatchStream refuses the rest
+        else:
+            one = int(draw.integers(0, min(target, sources[0]) + 1))
+            partners = [one, int(draw.integers(0, min(target - one, sources[1]) + 1))]
+        parts = [_Part(domain=0, frames=np.arange(target))]
+        parts += [
+            _Part(domain=1 + n, frames=100 * (n + 1) + np.arange(count), partners=pairs)
+            for n, (count, pairs) in enumerate(zip(sources, partners, strict=True))
+        ]
+        pieces = [_cut(parts, chunk, chunks) for chunk in range(chunks)]
+        dealt = [sum(len(part.frames) for part in piece) for piece in pieces]
+        assert min(dealt) >= max(1, size - 1)
+        assert max(dealt) <= size + (size % 2)
+        for number, part in enumerate(parts):
+            found = np.concatenate([piece[number].frames for piece in pieces])
+            assert sorted(found.tolist()) == sorted(part.frames.tolist())
+        matched = [row for piece in pieces for part in piece[1:] for row in part.frames[: part.partners].tolist()]
+        assert matched == [row for part in parts[1:] for row in part.frames[: part.partners].tolist()]
+        with_whom = [
+            row for piece in pieces for row in piece[0].frames[: sum(part.partners for part in piece[1:])].tolist()
+        ]
+        assert with_whom == list(range(sum(partners)))
+
+
+@pytest.mark.parametrize(("size", "batches", "share"), [(2, 4, 0.75), (8, 4, 0.95), (3, 2, 0.5), (1, 4, 0.5)])
+@pytest.mark.parametrize("scope", ["global", "local"])
+def test_small_accumulated_batches_train(load, size, batches, share, scope):
+    """Also where there are more batches than pairs."""
+    rows = {"ot.rows": "separate"} if size == 1 else {}
+    sizes = {"batch_size": size, "grad_accum_steps": batches, "ot.bc_src_weight": share, "ot.scope": scope}
+    assert train(load(steps=2, **sizes, **rows)).status == "finished"
+
+
+def test_a_pair_needs_two_rows_of_a_batch(load):
+    with pytest.raises(ConfigError, match=r"batch_size is 1, but a pair is two rows.*rows = separate"):
+        stream_of(load(batch_size=1, grad_accum_steps=4, **{"ot.bc_src_weight": 0.5}))
+
+
+def test_each_process_needs_a_pair_where_each_solves_a_problem_of_its_own(load):
+    config = load(batch_size=2, **{"ot.bc_src_weight": 0.9, "ot.scope": "local"})
+    domains = open_domains(config)
+    with pytest.raises(ConfigError, match=r"a step has 0 pairs for 2 batches.*scope = global"):
+        BatchStream(config, domains, make_samplers(config, domains), world_size=2)
+
+
+def test_a_target_episode_without_a_partner_is_told_before_training(load, world):
+    some = {"source": PairSampler(load_table(world.pairs), allowed_tgt_episodes=[0, 1])}
+
+    def stream(name, **settings):
+        config = load(name, **settings)
+        return BatchStream(config, open_domains(config), some)
+
+    with pytest.raises(ConfigError, match=r"1 of 3 target episodes .* no partner in source \(2\).*rows = separate"):
+        stream("shared")
+    stream("separate", **{"ot.rows": "separate"})
+    stream("fewer", **{"dataset.episodes": [0, 1]})
 
 
 def cloned_rows(batch):

@@ -10,6 +10,7 @@ from otpilot.data.mixing import RowMap
 from otpilot.runs.paths import RunPaths
 from otpilot.training.artifacts import LONGEST_SIDE, draw_plan, save_plan
 from otpilot.training.session import train
+from otpilot.training.step import CoTrainingLoss
 from otpilot.transport.solver import solve
 from tests.training.test_evaluate import TINY_DIFFUSION
 from tests.training.test_noise import losses
@@ -77,3 +78,17 @@ def test_pictures_every_second_evaluation_leave_training_alone(load):
     assert found == sorted(f"{name}_00000{step}.{kind}" for step in (2, 4) for name, kind in
                            (("plan", "npz"), ("plan", "png"), ("pairs", "png")))  # fmt: skip
     assert losses(drawn) == losses(plain)
+
+
+def test_the_kept_plan_is_solved_as_the_last_step_was(load, monkeypatch):
+    seen = []
+    plain = CoTrainingLoss.solve
+
+    def watched(self, src, tgt, *, step, update=True):
+        seen.append((self.reg(step), update))
+        return plain(self, src, tgt, step=step, update=update)
+
+    monkeypatch.setattr(CoTrainingLoss, "solve", watched)
+    ramp = {"type": "linear", "start_value": 0.5, "end_value": 0.01, "end_ratio_of_steps": 1.0}
+    train(load(**{"ot.loss_config": {"reg": 0.1, "reg_schedule": ramp}, "ot.compute_every_n_steps": 3}))
+    assert seen[-1] == (pytest.approx(0.01), False)

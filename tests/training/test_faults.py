@@ -38,14 +38,14 @@ def alarms(root):
 
 
 @contextlib.contextmanager
-def bad_batch(monkeypatch, number):
-    """Make the state of one batch NaN, as a broken sensor would."""
+def bad_batch(monkeypatch, number, key="observation.state"):
+    """Make the state (or another key) of one batch NaN, as a broken sensor would."""
     plain = trainer.BatchStream.__getitem__
 
     def broken(self, k):
         batch = plain(self, k)
         if k == number:
-            batch.rows["observation.state"] = batch.rows["observation.state"] * torch.nan
+            batch.rows[key] = batch.rows[key] * torch.nan
         return batch
 
     with monkeypatch.context() as patch:
@@ -102,6 +102,14 @@ def test_a_nan_batch_ends_the_run(load, monkeypatch):
     assert (outcome.status, outcome.last_step) == ("diverged", 2)
     assert "at step 3" in outcome.reason
     assert whole_checkpoints(config.output_dir) == [1, 2]
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_a_loss_that_is_nan_ends_the_run_though_its_gradient_is_finite(load, monkeypatch, batches):
+    """Where an action label is NaN, the gradient of ACT's L1 loss is 0."""
+    config = load(steps=4, grad_accum_steps=batches, **{"ot.lambda_ot": 0.0})
+    with bad_batch(monkeypatch, 2 * batches, "action"), pytest.raises(TrainingError, match="loss is nan at step 3"):
+        train(config)
 
 
 @pytest.mark.parametrize("lambda_ot", [0.0, 0.01])

@@ -256,5 +256,12 @@ def test_views_do_without_the_transport_of_encodings(load, tmp_path):
     assert losses(tmp_path / "plain")[0] != losses(tmp_path / "seen")[0]
 
 
+def test_views_need_no_transport_where_pairs_are_rows_of_their_own(load):
+    config = load(**{"ot.rows": "separate", "ot.lambda_ot": 0.0, "ot.view_share": 0.5})
+    made = assemble(config, make_accelerator(config), Silence())
+    assert made.inputs.views.shares == {"source": 0.5}
+    assert len(made.stream[0].map.pair_src) == 0
+
+
 def losses(root):
     return [r.values["loss"] for r in read_metrics(RunPaths(root).metrics).records if r.kind == "train"]

@@ -179,3 +179,26 @@ def test_shrinking_normalised_embeddings_changes_nothing(kind, cost):
         results.append(result.loss.item())
         assert abs(inward.item()) < 1e-8
     assert results[0] == pytest.approx(results[1], rel=1e-6)
+
+
+@pytest.mark.parametrize("method", ["mmd", "energy_distance", "coral"])
+def test_baselines_do_not_move_what_a_term_detaches(method):
+    terms = tuple(
+        TermConfig(src_key=key, use_learned_embed=True, weight_embed=1.0, detach_cost_grad=key == "wrist")
+        for key in ("image", "wrist")
+    )
+    sides = batch(0)
+    for side in sides:
+        side["wrist"] = Features(embed=side["image"].embed.detach().clone().requires_grad_(True))
+    TransportLoss(LossConfig(features=terms), method)(*sides, step=0).loss.backward()
+    assert sides[0]["image"].embed.grad.abs().sum() > 0
+    assert sides[0]["wrist"].embed.grad is None
+
+
+def test_a_scaled_cost_that_is_not_finite_is_told_as_what_it_is():
+    """Only identical rows: however much the cost of the others is scaled, the mass stays."""
+    terms = (TermConfig(src_key="action", weight_label=1.0),)
+    rows = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    same = {"action": Features(label=rows)}
+    with pytest.raises(TransportError, match=r"Step 3.*target_mass 0\.05 cannot be reached: the mass stays at"):
+        TransportLoss(LossConfig(features=terms, target_mass=0.05))(same, same, step=3)

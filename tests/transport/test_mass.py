@@ -50,6 +50,8 @@ def test_the_diagonal_prior_scales_the_pairs():
         (torch.zeros(3, 3), {}, "cost is 0"),
         (1.0 - torch.eye(3), {}, "cannot be reached: the mass stays at"),
         (torch.full((2, 2), math.nan), {}, "cannot be reached|not finite"),
+        # what costs is far beyond what doubles hold before the rest of the mass is moved
+        (1e-3 * (1.0 - torch.eye(3)), {"reg": 1e-4, "tau_src": 1e3, "tau_tgt": 1e3}, "cannot be reached: the mass"),
     ],
 )
 def test_impossible_targets_are_refused(cost, change, message):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from otpilot.config.ot import ScheduleConfig
+from otpilot.config.ot import LossConfig, OTConfig, ScheduleConfig
+from otpilot.errors import ConfigError
 from otpilot.transport.schedule import value_at, warmup_factor
 
 
@@ -40,3 +41,29 @@ def test_an_end_before_the_start_is_a_jump():
 def test_warm_up_rises_to_one():
     assert [warmup_factor(0.2, step, 100) for step in (0, 5, 20, 50)] == [0.0, 0.25, 1.0, 1.0]
     assert warmup_factor(None, 0, 100) == warmup_factor(0.0, 0, 100) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("lambda_ot", "schedule", "transports"),
+    [
+        (0.0, None, False),
+        (0.1, None, True),
+        ("auto", None, True),
+        (0.0, {"type": "linear", "start_value": 0.0, "end_value": 0.1, "end_step": 3}, True),
+        (0.0, {"type": "linear", "end_step": 3}, False),
+        (0.0, {"start_value": 0.1, "start_step": 5}, True),
+        (0.1, {"start_value": 0.0, "start_step": 5}, True),
+        (0.1, {"start_value": 0.0}, False),
+        ("auto", {"type": "linear", "start_value": 0.0, "end_step": 3}, True),
+    ],
+)
+def test_a_schedule_says_whether_there_is_a_transport(lambda_ot, schedule, transports):
+    made = None if schedule is None else ScheduleConfig(**schedule)
+    assert OTConfig(lambda_ot=lambda_ot, lambda_ot_schedule=made).transports is transports
+    assert not OTConfig(lambda_ot=lambda_ot, lambda_ot_schedule=made, method="none").transports
+
+
+@pytest.mark.parametrize("name", ["start_value", "end_value"])
+def test_reg_never_reaches_zero(name):
+    with pytest.raises(ConfigError, match=rf"reg_schedule\.{name} is 0\.0"):
+        LossConfig(reg_schedule=ScheduleConfig(type="linear", end_step=5, **{name: 0.0}))

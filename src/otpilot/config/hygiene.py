@@ -81,7 +81,7 @@ def idle_keys(body: Mapping[str, Any], config: "TrainConfig") -> Iterator[str]:
         for key in body.get("policy") or {}:
             if key.startswith(PRESET) and key not in ALWAYS_USED:
                 yield f"policy.{key} has no effect: use_policy_training_preset is false."
-    if config.ot.enable and config.ot.lambda_ot == 0:
+    if config.ot.enable and config.ot.method != "none" and not config.ot.transports:
         yield "ot.lambda_ot is 0: the source rows are cloned, and nothing is transported."
     for number, term in enumerate(config.ot.loss_config.features):
         if term.embed_name is not None:
@@ -132,9 +132,14 @@ def _transport(config: "TrainConfig") -> Iterator[str]:
     ot = config.ot
     if not ot.src_repo_id and not ot.src_root:
         yield "ot.enable is true, but there is no source dataset; set ot.src_repo_id and ot.src_root."
-    paired = ot.method != "none" and not (ot.rows == "separate" and ot.lambda_ot == 0)
+    paired = ot.method != "none" and not (ot.rows == "separate" and not ot.transports)
     if paired and not ot.pair_info_path and not any(source.pair_info_path for source in ot.more_sources):
         yield "ot.pair_info_path is not set; make a pair table with `otpilot pair` and give its path."
+    if ot.stats == "per_domain" and config.rename_map:
+        yield (
+            "ot.stats is per_domain, which does not go with rename_map: the sources' rows would keep their old names; "
+            "set ot.stats to shared, or rename the features of the datasets."
+        )
     without = {"action"} | ({"observation.state"} if config.policy and config.policy.type == "diffusion" else set())
     for number, term in enumerate(ot.loss_config.features):
         if term.weight_embed > 0 and term.src_key in without:
@@ -198,7 +203,7 @@ def few_rows_told(config: "TrainConfig", rows: float) -> Iterator[str]:
 def _rows_compared(config: "TrainConfig") -> float | None:
     """Return how many rows of each domain one problem holds; None without a transport, or where sizes decide."""
     ot = config.ot
-    if not ot.enable or ot.method == "none" or ot.lambda_ot == 0:
+    if not ot.transports:
         return None
     batches = config.grad_accum_steps if ot.scope == "global" else 1
     if ot.rows == "separate":

@@ -85,6 +85,13 @@ class ScheduleConfig:
         if self.type != "constant" and self.end_step is None and self.end_ratio_of_steps is None:
             raise ConfigError(f"{where}: a {self.type} schedule needs end_step or end_ratio_of_steps.")
 
+    def values(self, base: float) -> tuple[float, ...]:
+        """Return the values between which it moves (or jumps) where the setting that it scales is `base`."""
+        start = base if self.start_value is None else self.start_value
+        if self.type == "constant":
+            return (start,) if self.start_step == 0 else (base, start)
+        return start, base if self.end_value is None else self.end_value
+
 
 @dataclass(frozen=True, kw_only=True)
 class TermConfig:
@@ -168,6 +175,9 @@ class LossConfig:
         check_number(where, "cost_ema_decay", self.cost_ema_decay, high=1.0)
         check_number(where, "tolerance", self.tolerance, open_low=True, high=1.0)
         check_number(where, "max_iterations", self.max_iterations, low=1)
+        if self.reg_schedule is not None:
+            for name in ("start_value", "end_value"):
+                check_number(f"{where}.reg_schedule", name, getattr(self.reg_schedule, name), open_low=True)
         if self.target_mass is not None and not 0.0 < self.target_mass < 1.0:
             raise ConfigError(f"{where}.target_mass is {self.target_mass}; allowed: a number between 0 and 1, or null.")
         names = [term.name for term in self.features]
@@ -295,6 +305,15 @@ class OTConfig:
         check_number("ot", "topk_src_episodes", self.topk_src_episodes, low=1)
         for name in ("base_index_src", "base_index_tgt"):
             check_number("ot", name, getattr(self, name), high=1)
+
+    @property
+    def transports(self) -> bool:
+        """Whether the transport (or its baseline) has a weight at any step, by `lambda_ot` and its schedule."""
+        if not self.enable or self.method == "none":
+            return False
+        base = 1.0 if isinstance(self.lambda_ot, str) else self.lambda_ot
+        schedule = self.lambda_ot_schedule
+        return any(value > 0.0 for value in ((base,) if schedule is None else schedule.values(base)))
 
     def source_weight(self, *, viewed: bool) -> float:
         """Return the source's share of the cloning rows; auto knows it once it is known whether views are shown."""

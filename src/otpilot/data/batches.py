@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from otpilot.config.schema import TrainConfig
 from otpilot.data.domains import Domain, Domains
 from otpilot.data.mixing import EpochOrder, Rotation, RowMap, rows_before, source_share
+from otpilot.errors import ConfigError
 from otpilot.pairing.sampler import PairSampler
 
 Rows = NDArray[np.int64]
@@ -63,6 +64,9 @@ class BatchStream(Dataset[Batch]):
         viewed: The part of their rows that is for the target's view, by the names of the sources that have one.
         rank: Number of this process.
         world_size: Number of processes.
+
+    Raises:
+        ConfigError: If no pair fits into a batch, or with rows = shared a target episode has no partner.
     """
 
     def __init__(
@@ -87,6 +91,8 @@ class BatchStream(Dataset[Batch]):
         self._extra_pairs = pairs if samplers and ot.rows == "separate" else 0
         self._seed = config.seed or 0
         self._augments = config.dataset.image_transforms.enable
+        if not self._extra_pairs:
+            self._check_pairs(config.batch_size)
         drop = getattr(config.policy, "drop_n_last_frames", 0)
         frames = [domain.frames(domain.train_episodes, drop) for domain in (domains.target, *domains.sources)]
         orders = [EpochOrder(places, (self._seed, stream)) for stream, places in enumerate(frames)]
@@ -99,9 +105,39 @@ class BatchStream(Dataset[Batch]):
                 target_frames=len(frames[TARGET_STREAM]),
                 by_size=ot.normalize_bc_weights_by_ds_size,
             )
+            self._check_problems(config)
             self._rotation = Rotation([source.weight for source in domains.sources])
             paired = [source.weight for source in domains.sources if source.name in samplers]
             self._pair_rotation = Rotation(paired) if paired else None
+
+    def _check_pairs(self, batch_size: int) -> None:
+        """Raise ConfigError unless every target row can be cloned next to its partner."""
+        if self._samplers and batch_size == 1 and self._chunks > 1:
+            raise ConfigError(
+                "batch_size is 1, but a pair is two rows of one batch; set batch_size to 2 or more (and "
+                "grad_accum_steps to less), or ot.rows = separate."
+            )
+        for name, sampler in self._samplers.items():
+            alone = sorted(set(self._domains.target.train_episodes) - set(sampler.target_episodes.tolist()))
+            if alone:
+                shown = ", ".join(map(str, alone[:5])) + (", ..." if len(alone) > 5 else "")
+                raise ConfigError(
+                    f"ot.rows is shared, which pairs every target row, but {len(alone)} of "
+                    f"{len(self._domains.target.train_episodes)} target episodes that are trained on have no partner "
+                    f"in {name} ({shown}); make a new pair table (`otpilot pair`), leave them out "
+                    "(dataset.episodes), or set ot.rows = separate."
+                )
+
+    def _check_problems(self, config: TrainConfig) -> None:
+        """Raise ConfigError unless every process has a problem of its own to solve where each solves its own."""
+        if config.ot.scope == "global" or self._world_size == 1 or self._extra_pairs or not self._samplers:
+            return
+        pairs = int(self._step_size * min(self._share, 1.0 - self._share))
+        if pairs < self._chunks:
+            raise ConfigError(
+                f"ot.scope is local, but a step has {pairs} pairs for {self._chunks} batches (of all processes); set "
+                "ot.scope = global, which solves one problem over all of them, or raise batch_size."
+            )
 
     def __getitem__(self, number: int) -> Batch:
         """Return batch `number` of this process."""
@@ -226,24 +262,42 @@ def _chunk_of(step: _Step, chunk: int, chunks: int) -> _Step:
 
 
 def _cut(parts: list[_Part], chunk: int, chunks: int) -> list[_Part]:
-    """Return a piece of a target part and the source parts behind it, whose partners lead the target rows in turn."""
+    """Return a piece of a target part and the source parts behind it, whose partners lead the target rows in turn.
+
+    Pairs are dealt out first, in their order, as evenly as they come. Then each piece is filled to its size, or one row
+    less or more where pairs leave no room for a single one, by the other rows of all domains alike.
+    """
     if not parts:
         return []
     target, *sources = parts
-    frames, paired, pieces = [], 0, []
-    for source in sources:
-        matched = _piece(source.partners, chunk, chunks)
-        rest = _piece(len(source.frames) - source.partners, chunk, chunks, start=source.partners)
-        frames.append(target.frames[paired : paired + source.partners][matched])
-        own = np.concatenate([source.frames[matched], source.frames[rest]])
-        pieces.append(_Part(domain=source.domain, frames=own, partners=matched.stop - matched.start))
-        paired += source.partners
-    frames.append(target.frames[_piece(len(target.frames) - paired, chunk, chunks, start=paired)])
-    return [_Part(domain=target.domain, frames=np.concatenate(frames)), *pieces]
+    paired = sum(source.partners for source in sources)
+    first, last = (paired * number // chunks for number in (chunk, chunk + 1))
+    loose = [target.frames[paired:], *(source.frames[source.partners :] for source in sources)]
+    rows = sum(len(part.frames) for part in parts)
+    places = _in_turn([len(frames) for frames in loose])
+    mine = places[_filled(rows, paired, chunk, chunks) : _filled(rows, paired, chunk + 1, chunks)]
+    rest = [frames[mine[mine[:, 0] == number, 1]] for number, frames in enumerate(loose)]
+    pieces = [_Part(domain=target.domain, frames=np.concatenate([target.frames[first:last], rest[0]]))]
+    behind = 0
+    for source, others in zip(sources, rest[1:], strict=True):
+        begin, end = (min(max(place - behind, 0), source.partners) for place in (first, last))
+        frames = np.concatenate([source.frames[begin:end], others])
+        pieces.append(_Part(domain=source.domain, frames=frames, partners=end - begin))
+        behind += source.partners
+    return pieces
 
 
-def _piece(count: int, chunk: int, chunks: int, *, start: int = 0) -> slice:
-    return slice(start + chunk * count // chunks, start + (chunk + 1) * count // chunks)
+def _filled(rows: int, paired: int, chunk: int, chunks: int) -> int:
+    """Return how many unpaired rows the pieces before `chunk` hold, if each holds its part of the rows."""
+    return max(rows * number // chunks - 2 * (paired * number // chunks) for number in range(chunk + 1))
+
+
+def _in_turn(counts: list[int]) -> Rows:
+    """Return (list, place) of every row of several lists, (rows, 2), so that any stretch holds each in proportion."""
+    lists = np.repeat(np.arange(len(counts)), counts)
+    places = np.concatenate([np.arange(count) for count in counts])
+    when = np.concatenate([(np.arange(count) + 0.5) / max(count, 1) for count in counts])
+    return np.stack([lists, places], axis=1)[np.argsort(when, kind="stable")]
 
 
 def _stack(parts: list[dict[str, Any]]) -> dict[str, Any]:

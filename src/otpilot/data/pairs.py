@@ -94,8 +94,8 @@ def load_pairs(
 def make_samplers(config: TrainConfig, domains: Domains) -> dict[str, PairSampler]:
     """Return the pair sampler of each source that has a table, by the source's name; none where no pairs are needed.
 
-    Held-out episodes of either domain are never drawn. Every process makes the same samplers: a step's pairs are drawn
-    as one and then dealt out.
+    They are needed by the transport, and by rows = shared, which clones pairs. Held-out episodes of either domain are
+    never drawn. Every process makes the same samplers: a step's pairs are drawn as one and then dealt out.
 
     Raises:
         ConfigError: If pairs are needed and no source has a table.
@@ -103,12 +103,22 @@ def make_samplers(config: TrainConfig, domains: Domains) -> dict[str, PairSample
         PairingError: If one is damaged, or was made for other datasets.
     """
     ot = config.ot
-    needless = ot.rows == "separate" and ot.lambda_ot == 0
-    if not ot.enable or ot.method == "none" or needless:
+    if not ot.enable or ot.method == "none" or (ot.rows == "separate" and not ot.transports):
         return {}
-    paired = [source for source in domains.sources if source.pair_info_path]
-    if not paired:
+    samplers = all_samplers(config, domains)
+    if not samplers:
         raise ConfigError("ot.pair_info_path is not set; make a pair table with `otpilot pair` and give its path.")
+    return samplers
+
+
+def all_samplers(config: TrainConfig, domains: Domains) -> dict[str, PairSampler]:
+    """Return the pair sampler of each source that has a table, by the source's name, needed or not.
+
+    Raises:
+        MissingFileError: If a pair file is not there.
+        PairingError: If one is damaged, or was made for other datasets.
+    """
+    paired = [source for source in domains.sources if source.pair_info_path]
     return {
         source.name: _sampler(config, source, domains.target, number, len(paired))
         for number, source in enumerate(paired)

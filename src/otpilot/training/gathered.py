@@ -159,8 +159,11 @@ class SpreadStep:
     def _transport_part(self, now: _Step, encoded: Encoded, place: int, *, update: bool) -> Tensor:
         """Return a scalar whose gradient is this batch's part of that of the transport loss, times the processes."""
         if self.loss.ot.scope == "local":
+            problems = [place for place, (_, rows) in enumerate(now.batches) if len(rows.pair_src)]
+            if place not in problems:  # more batches than pairs
+                return encoded.cloning.new_zeros(())
             now.result = self.loss.solve(encoded.src, encoded.tgt, step=now.number, update=update)
-            part: Tensor = now.result.loss / len(now.batches)
+            part: Tensor = now.result.loss / len(problems)
             return part
         parts = [
             (_full_precision(features.embed) * gradient[key]).sum()

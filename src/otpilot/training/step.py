@@ -69,7 +69,7 @@ class CoTrainingLoss:
         self.discrete: DiscreteActions | None = None
         self.ot = ot
         self.horizon = horizon
-        self.active = ot.enable and ot.method != "none" and ot.lambda_ot != 0
+        self.active = ot.transports
         self.terms = ot.loss_config.features or DEFAULT_TERMS
         self.transport: TransportLoss | None = None
         self.auto: AutoWeight | None = None

@@ -1,6 +1,7 @@
 """The training loop, readable top to bottom."""
 
 import itertools
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -120,9 +121,7 @@ class Trainer:
         scaler = self.accelerator.scaler
         go = True
         if not self.overflows(result, norm):
-            # on several processes the norm is the same everywhere, the loss is not: all must judge alike
-            loss = result.total.item() if self.spread is None else float(norm)
-            verdict = self.guard.check(loss=loss, norm=float(norm), step=step)
+            verdict = self.guard.check(loss=self.judged(result), norm=float(norm), step=step)
             self.tell(verdict, step)
             go = verdict.action == "go"
         if go:
@@ -138,6 +137,12 @@ class Trainer:
             self.check_health(result, step)
         values = {**result.values, "loss": result.total.detach(), "grad_norm": norm.detach(), "lr": lr}
         return values if go else {**values, "skipped_steps": 1.0}
+
+    def judged(self, result: StepLoss) -> float:
+        """Return the loss by which the guard judges a step: NaN if it is not finite on any process, so all agree."""
+        loss = result.total.item()
+        broken = self.processes.any(not math.isfinite(loss))
+        return math.nan if broken and math.isfinite(loss) else loss
 
     def overflows(self, result: StepLoss, norm: torch.Tensor) -> bool:
         """Whether gradients are not finite because fp16 was scaled too far, which the scaler mends by itself.
@@ -295,22 +300,24 @@ class Trainer:
         if not self.loss.active or self.writer is None:
             return
         batch = self.stream[self.config.steps * self.stream.batches_per_step]
+        if not len(batch.map.pair_src):
+            return
         policy, model = self.parts.policy, self.loss.model
         was_training = policy.training
         policy.eval()
         self.loss.model = policy.forward  # this process alone; the wrapped one would wait for the others
         try:
             with torch.no_grad(), fixed_draws(0, self.accelerator.device):
-                inputs = self.inputs(batch.rows, batch.map.is_source)
-                result = self.loss(inputs, batch.map, step=0, update=False)
+                encoded = self.loss.encode(self.inputs(batch.rows, batch.map.is_source), batch.map)
+                plan = self.loss.solve(encoded.src, encoded.tgt, step=self.done, update=False).plan
         finally:
             self.loss.model = model
             policy.train(was_training)
-        if result.transport is None or result.transport.plan is None:
+        if plan is None:
             return
-        save_plan(self.writer.paths, result.transport.plan, batch, step=self.done if pictures else None)
+        save_plan(self.writer.paths, plan, batch, step=self.done if pictures else None)
         if pictures:
-            drawn = draw_plan(self.writer.paths, result.transport.plan, batch, step=self.done)
+            drawn = draw_plan(self.writer.paths, plan, batch, step=self.done)
             self.tracker.images(drawn.by_name(), step=self.done)
 
 

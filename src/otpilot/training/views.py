@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from otpilot.config.schema import TrainConfig
 from otpilot.data.domains import Domain, Domains
 from otpilot.data.mixing import RowMap
-from otpilot.data.pairs import make_samplers
+from otpilot.data.pairs import all_samplers
 from otpilot.errors import ConfigError
 from otpilot.transport.views import JITTER, View, fit_view
 
@@ -118,13 +118,17 @@ def make_source_views(
         return None
     exact = copy.copy(config)
     exact.ot = replace(ot, window_size=0, no_window=False)
-    samplers, cameras = make_samplers(exact, domains), list(domains.target.reader.meta.camera_keys)
+    samplers = all_samplers(exact, domains) if ot.method != "none" else {}
+    cameras = list(domains.target.reader.meta.camera_keys)
     if not samplers or not cameras:
         if ot.view_share == "auto":
             return None
+        lacking = "pairs" if cameras else "pictures"
+        remedy = "" if not cameras else "ot.pair_info_path, or "
+        if cameras and ot.method == "none":
+            lacking, remedy = "pairs (ot.method is none)", "ot.lambda_ot = 0 instead of that, or "
         raise ConfigError(
-            f"ot.view_share is {asked}, but there are no {'pairs' if cameras else 'pictures'} to fit a view on; set "
-            f"{'ot.pair_info_path, or ' if cameras else ''}ot.view_share = 0."
+            f"ot.view_share is {asked}, but there are no {lacking} to fit a view on; set {remedy}ot.view_share = 0."
         )
     tell("Fitting the target's view of the source's pictures ...")
     views: dict[int, dict[str, View]] = {}

@@ -139,9 +139,15 @@ class CostModel:
     def embeddings(
         self, src: Mapping[str, Features], tgt: Mapping[str, Features], *, step: int
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]:
-        """Return the weighted encodings of all terms side by side, for baselines that compare distributions."""
+        """Return the weighted encodings of all terms side by side, for baselines that compare distributions.
+
+        Those of terms with `detach_cost_grad` are compared without gradient.
+        """
         parts = [
-            tuple((term.term_weight * term.weight_embed) ** 0.5 * side for side in self._embeds(term, src, tgt, step))
+            tuple(
+                (term.term_weight * term.weight_embed) ** 0.5 * (side.detach() if term.detach_cost_grad else side)
+                for side in self._embeds(term, src, tgt, step)
+            )
             for term in self.config.features
             if term.weight_embed > 0.0 and _counts(term)
         ]

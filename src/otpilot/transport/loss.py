@@ -107,7 +107,7 @@ class TransportLoss:
                 max_iterations=config.max_iterations,
             )
         except TransportError as error:
-            raise TransportError(f"Step {step}, terms {', '.join(cost.raw_mean)}: {error}") from error
+            raise type(error)(f"Step {step}, terms {', '.join(cost.raw_mean)}: {error}") from error
         loss = evaluate_objective(config.objective, matrix, plan)
         figures = {**_cost_figures(cost), **_plan_figures(plan, matrix), "ot_loss": loss.detach()}
         if scale is not None:

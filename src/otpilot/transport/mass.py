@@ -46,9 +46,13 @@ def scale_for_mass(
     if not bool((first > 0.0).all()):
         raise TransportError(f"target_mass {target_mass} cannot be reached: the cost is 0, so the mass is 1.")
     scale = wanted / first
+    reached = 1.0
     for _ in range(max_solves):
+        scaled = exact * scale[..., None, None]
+        if not bool(torch.isfinite(scaled).all()):
+            break
         plan = solve(
-            exact * scale[..., None, None],
+            scaled,
             reg=reg,
             tau_src=tau_src,
             tau_tgt=tau_tgt,
@@ -57,13 +61,12 @@ def scale_for_mass(
             tolerance=tolerance,
             max_iterations=max_iterations,
         )
+        reached = plan.mass.max().item()
         if bool(((plan.mass - target_mass).abs() <= mass_tolerance * target_mass).all()):
             return scale.to(cost.dtype), plan
         slope = plan.plan_cost(exact)
         scale = scale + (wanted - plan.energy) / slope.clamp_min(torch.finfo(slope.dtype).tiny)
-        if not bool(torch.isfinite(scale).all()):
-            break
     raise TransportError(
-        f"target_mass {target_mass} cannot be reached: the mass stays at {plan.mass.max().item():.3g} however much the "
+        f"target_mass {target_mass} cannot be reached: the mass stays at {reached:.3g} however much the "
         "cost is scaled, because some pairs cost (almost) nothing; raise target_mass or lower tau_src and tau_tgt."
     )
