@@ -7,6 +7,7 @@ from typing import Any, Literal
 from otpilot.analysis.findings import Finding, Severity
 from otpilot.errors import ConfigError
 from otpilot.pilot.rules import RuleContext
+from otpilot.pilot.rules.base import concerns
 from otpilot.runs.history import State
 from otpilot.runs.metric_names import Direction
 
@@ -14,8 +15,6 @@ Choice = Literal["best", "problem"]
 CHOICES: tuple[Choice, ...] = ("best", "problem")
 WEIGHT: Mapping[Severity, int] = {"problem": 10, "warning": 1, "info": 0}
 """A problem tells more than any number of warnings that a run can have."""
-ABOUT_THE_LOG = frozenset({"data_loading_bottleneck", "stale_metric"})
-"""Tags that say nothing about what was learned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +37,7 @@ class Parent:
     @property
     def problems(self) -> tuple[Finding, ...]:
         """The findings of problems and warnings about what was learned."""
-        return tuple(f for f in self.findings if WEIGHT[f.severity] and f.tag not in ABOUT_THE_LOG)
+        return tuple(concerns(self.findings))
 
     @property
     def failed(self) -> bool:

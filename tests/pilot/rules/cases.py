@@ -332,7 +332,7 @@ CASES: dict[str, Pair] = dict(
             "lower_label_when_stalled",
             Case(config=act(), tags=(HIGH, STUCK)),
             {LBL: 0.001},
-            Case(config=act(), tags=(HIGH, STUCK, IMPROVING)),
+            Case(config=act(), tags=(HIGH, IMPROVING)),
             Case(config=act(), tags=(STUCK,), recent={MASS: 0.2}),
         ),
         one(
@@ -489,7 +489,6 @@ CASES: dict[str, Pair] = dict(
             Case(config=act(reg=0.05), tags=(JITTER,)),
             {REG: 0.1},
             Case(config=act(), tags=(JITTER,)),
-            Case(config=act(reg=0.05), tags=(JITTER, IMPROVING)),
         ),
         one(
             "raise_reg_on_jitter",

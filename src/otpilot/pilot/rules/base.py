@@ -10,6 +10,7 @@ from otpilot.analysis.verdict import Word
 from otpilot.config.canonical import same_effect
 from otpilot.config.edits import Direction, Edit, apply, config_hash, value_at, values_at
 from otpilot.errors import ConfigError
+from otpilot.pilot.knobs import knobs_of
 from otpilot.pilot.proposal import Failure, Group, Proposal, Risk
 
 Config = Mapping[str, Any]
@@ -25,6 +26,8 @@ EMBEDS = "ot.loss_config.features.*.weight_embed"
 MASS = "train/ot_pi_sum"
 DIAGONAL = "train/ot_pi_diag"
 GRAD_SHARE = "train/ot_grad_share"
+ABOUT_THE_LOG = frozenset({"data_loading_bottleneck", "stale_metric"})
+"""Tags that say nothing about what was learned."""
 EVALUATIONS = ("sim/success_mean", "eval/offline_eval/avg_l1", "eval/offline_eval/avg_loss")
 """Metrics that judge a policy, the one that counts most first."""
 
@@ -36,6 +39,8 @@ class RuleContext:
     `recent` holds the level of each metric over the tail of its curve (mean of the last tenth), by canonical name.
     `parent` is the config that the run was derived from and `verdict` how it did against that one. `tried` holds the
     hashes of configs that were run already: rules with several values to offer take the first one that is new.
+    `set_aside` names the warnings in spite of which knobs are swept, because no remedy is left for them; `against` has
+    the knobs and directions that would undo what their remedies did.
     """
 
     run: str = ""
@@ -44,6 +49,8 @@ class RuleContext:
     parent: Config | None = None
     verdict: Word | None = None
     tried: frozenset[str] = frozenset()
+    set_aside: frozenset[str] = frozenset()
+    against: frozenset[tuple[str, Direction]] = frozenset()
 
 
 RuleFunction = Callable[[Sequence[Finding], Config, RuleContext], Proposal | None]
@@ -86,7 +93,7 @@ def evaluation_trend(findings: Sequence[Finding]) -> str | None:
 
 
 def evaluation_improves(findings: Sequence[Finding]) -> bool:
-    """Whether evaluation still gets better; then nothing is done about a mass or a jitter alone."""
+    """Whether evaluation still gets better; then nothing is done about a trace or a mass that is merely high."""
     return evaluation_trend(findings) == "improving"
 
 
@@ -95,9 +102,9 @@ def level(findings: Sequence[Finding], context: RuleContext, metric: str) -> flo
     return None if found(findings, "too_short") is not None else context.recent.get(metric)
 
 
-def troubled(findings: Sequence[Finding]) -> bool:
-    """Whether anything at all is wrong with the run, or it is too short to say."""
-    return any(f.severity != "info" or f.tag == "too_short" for f in findings)
+def concerns(findings: Sequence[Finding]) -> list[Finding]:
+    """Return what is wrong with what was learned: problems and warnings, not those about the log."""
+    return [finding for finding in findings if finding.severity != "info" and finding.tag not in ABOUT_THE_LOG]
 
 
 def transports(config: Config) -> bool:
@@ -144,9 +151,16 @@ def both_tau(make: Callable[[str], Edit]) -> Option:
     return make(TAU_SRC), make(TAU_TGT)
 
 
+def turns(edits: Sequence[Edit]) -> set[tuple[str, Direction]]:
+    """Return which knobs the edits turn, and which way, as far as they say it."""
+    return {(knob, edit.direction) for edit in edits if edit.direction for knob in knobs_of([edit.path])}
+
+
 def first_new(config: Config, context: RuleContext, options: Sequence[Option]) -> Option | None:
     """Return the first option that applies, changes what is trained and was not tried; None if there is none."""
     for option in options:
+        if context.against & turns(option):
+            continue
         try:
             edited, changes = apply(config, option)
             if not changes or (context.tried and config_hash(edited) in context.tried):

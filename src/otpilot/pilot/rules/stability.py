@@ -14,7 +14,6 @@ from otpilot.pilot.rules.base import (
     alarming,
     at_least,
     at_most,
-    evaluation_improves,
     evaluation_worse,
     found,
     number_at,
@@ -28,11 +27,6 @@ UNSTABLE = ("diverged", "non_finite", "grad_norm_spiking", "grad_norm_high", "lo
 GRADIENT_STILL_HIGH = Failure(metric="train/grad_norm", relation="above", threshold=100.0)
 BAND = (0.1, 0.12)
 """Seed 002's band for the entropic strength is 0.07 to 0.12; its middle first."""
-
-
-def jittery(findings: Sequence[Finding]) -> Finding | None:
-    """Return the jitter, unless evaluation still improves: then it does no harm."""
-    return None if evaluation_improves(findings) else found(findings, "jitter")
 
 
 def lower_learning_rate(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
@@ -95,7 +89,7 @@ def lower_weight_at_high_gradient(findings: Sequence[Finding], config: Config, c
 
 def reg_into_band(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Raise reg into 0.07 to 0.12 where it is below and the curve jitters (seed 002)."""
-    finding, reg = jittery(findings), number_at(config, REG)
+    finding, reg = found(findings, "jitter"), number_at(config, REG)
     if finding is None or reg is None or reg >= 0.07:
         return None
     return propose(
@@ -112,7 +106,7 @@ def reg_into_band(findings: Sequence[Finding], config: Config, context: RuleCont
 
 def raise_reg_on_jitter(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Raise reg by half where the curve jitters, or the gradient norm stays above 100 (seeds 000, 004)."""
-    finding, reg = jittery(findings) or found(findings, "grad_norm_high"), number_at(config, REG)
+    finding, reg = found(findings, "jitter", "grad_norm_high"), number_at(config, REG)
     if finding is None or reg is None or reg < 0.07:
         return None
     return propose(
@@ -130,7 +124,7 @@ def raise_reg_on_jitter(findings: Sequence[Finding], config: Config, context: Ru
 
 def widen_window_on_jitter(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Jitter the source rows over a wider window, which evens out bad matches (seed 004)."""
-    finding = jittery(findings)
+    finding = found(findings, "jitter")
     if finding is None or value_at(config, "ot.no_window"):
         return None
     return propose(
@@ -147,7 +141,7 @@ def widen_window_on_jitter(findings: Sequence[Finding], config: Config, context:
 
 def compute_less_often(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Add the transport loss only every 2nd, 3rd, 4th step, against the noise of matching (seed 002)."""
-    finding = jittery(findings)
+    finding = found(findings, "jitter")
     if finding is None:
         return None
     return propose(
@@ -164,7 +158,7 @@ def compute_less_often(findings: Sequence[Finding], config: Config, context: Rul
 
 def more_iterations(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Allow 200 iterations where fewer are allowed; 50 to 60 left the plan unfinished (seeds 000, 002)."""
-    finding = jittery(findings)
+    finding = found(findings, "jitter")
     if finding is None:
         return None
     return propose(
@@ -181,7 +175,7 @@ def more_iterations(findings: Sequence[Finding], config: Config, context: RuleCo
 
 def lower_weight_on_jitter(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Lower the weight of the transport where the curve jitters at a small learning rate (seeds 000, 004)."""
-    finding = jittery(findings)
+    finding = found(findings, "jitter")
     if finding is None:
         return None
     return propose(
@@ -198,7 +192,7 @@ def lower_weight_on_jitter(findings: Sequence[Finding], config: Config, context:
 
 def larger_batch_on_jitter(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Accumulate two batches per step, or double the batch: small batches jitter (seeds 000, 001, 002)."""
-    finding = jittery(findings)
+    finding = found(findings, "jitter")
     if finding is None:
         return None
     return propose(
@@ -216,7 +210,7 @@ def larger_batch_on_jitter(findings: Sequence[Finding], config: Config, context:
 
 def average_weights(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Evaluate a running mean of the weights, decay 0.999, then 0.9995 (seeds 000, 002)."""
-    finding = jittery(findings) or alarming(findings, "early_optimum_then_drift")
+    finding = found(findings, "jitter") or alarming(findings, "early_optimum_then_drift")
     if finding is None:
         return None
     return propose(
@@ -234,7 +228,7 @@ def average_weights(findings: Sequence[Finding], config: Config, context: RuleCo
 
 def lower_learning_rate_on_jitter(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Halve the learning rate where the curve jitters (seeds 000, 002)."""
-    finding = jittery(findings)
+    finding = found(findings, "jitter")
     if finding is None:
         return None
     return propose(

@@ -13,13 +13,13 @@ from otpilot.pilot.rules.base import (
     Config,
     RuleContext,
     at_least,
+    concerns,
     evaluation_worse,
     found,
     level,
     number_at,
     propose,
     times,
-    troubled,
 )  # fmt: skip
 from otpilot.pilot.rules.optimiser import scale_learning_rate
 from otpilot.pilot.rules.plateau import HIGHEST_RATE, HIGHEST_RATE_ELSEWHERE
@@ -30,13 +30,17 @@ FACTORS = (0.8, 1.2, 0.5, 2.0)
 """Seed 002 sweeps by a fifth; seeds 001 (weight, rollback) and 004 (reg) go by halves and doubles."""
 
 
-def steady(findings: Sequence[Finding]) -> Finding | None:
-    """Return the finding that the run converges, unless anything else was found wrong."""
-    return None if troubled(findings) else found(findings, "converging")
+def steady(findings: Sequence[Finding], set_aside: frozenset[str] = frozenset()) -> Finding | None:
+    """Return the finding that the run converges, unless it is short or anything is wrong but warnings `set_aside`."""
+    wrong = [f for f in concerns(findings) if f.severity == "problem" or f.tag not in set_aside]
+    return None if wrong or found(findings, "too_short") is not None else found(findings, "converging")
 
 
 def raise_weight_when_stable(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Raise lambda_ot to 0.2, or the share of an automatic weight, once mass and cloning are fine (seed 003)."""
+    """Raise lambda_ot to 0.2, or the share of an automatic weight, once mass and cloning are fine (seed 003).
+
+    With a warning it is no more asked for than with a problem, whether there is a remedy left or not: "once stable".
+    """
     finding, mass = steady(findings), level(findings, context, MASS)
     if finding is None or mass is None or not GOOD_MASS[0] <= mass <= GOOD_MASS[1]:
         return None
@@ -66,7 +70,7 @@ def sweep_weight(findings: Sequence[Finding], config: Config, context: RuleConte
 
 def sweep_label(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Double weight_label (seed 002, sweep C: 0.02, 0.04), then take a quarter of it (seed 001, iter5a)."""
-    finding = steady(findings)
+    finding = steady(findings, context.set_aside)
     if finding is None:
         return None
     return propose(
@@ -75,7 +79,7 @@ def sweep_label(findings: Sequence[Finding], config: Config, context: RuleContex
         context,
         (times(LABELS, 2.0),),
         (times(LABELS, 0.25),),
-        reason="Nothing is wrong; one knob is swept: how much the label says in the plan.",
+        reason=_swept(context, "how much the label says in the plan"),
         expected="A small change of evaluation, up or down.",
         failure=evaluation_worse(context),
         group="ot",
@@ -84,7 +88,7 @@ def sweep_label(findings: Sequence[Finding], config: Config, context: RuleContex
 
 def sweep_rate(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Try twice the learning rate, within the policy's limit, then half of it, all else held (seed 004, step 3)."""
-    finding, rate = steady(findings), number_at(config, learning_rate_path(config))
+    finding, rate = steady(findings, context.set_aside), number_at(config, learning_rate_path(config))
     if finding is None or rate is None:
         return None
     highest = HIGHEST_RATE.get(policy_type(config) or "", HIGHEST_RATE_ELSEWHERE)
@@ -94,7 +98,7 @@ def sweep_rate(findings: Sequence[Finding], config: Config, context: RuleContext
         config,
         context,
         *(scale_learning_rate(config, factor) for factor in factors),
-        reason="Nothing is wrong; one knob is swept: the size of the steps.",
+        reason=_swept(context, "the size of the steps"),
         expected="A small change of evaluation, up or down.",
         failure=evaluation_worse(context),
         group="bc",
@@ -103,7 +107,7 @@ def sweep_rate(findings: Sequence[Finding], config: Config, context: RuleContext
 
 def sweep_batch(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Try twice the batch, then half of it, all else held (seed 004, step 3)."""
-    finding = steady(findings)
+    finding = steady(findings, context.set_aside)
     if finding is None:
         return None
     return propose(
@@ -112,7 +116,7 @@ def sweep_batch(findings: Sequence[Finding], config: Config, context: RuleContex
         context,
         (times("batch_size", 2.0),),
         (times("batch_size", 0.5),),
-        reason="Nothing is wrong; one knob is swept: the rows of a step.",
+        reason=_swept(context, "the rows of a step"),
         expected="A small change of evaluation, up or down.",
         failure=evaluation_worse(context),
         group="bc",
@@ -120,7 +124,7 @@ def sweep_batch(findings: Sequence[Finding], config: Config, context: RuleContex
 
 
 def _sweep(findings: Sequence[Finding], config: Config, context: RuleContext, path: str, about: str) -> Proposal | None:
-    finding = steady(findings)
+    finding = steady(findings, context.set_aside)
     if finding is None:
         return None
     return propose(
@@ -128,8 +132,18 @@ def _sweep(findings: Sequence[Finding], config: Config, context: RuleContext, pa
         config,
         context,
         *((times(path, factor),) for factor in FACTORS),
-        reason=f"Nothing is wrong; one knob is swept: {about}.",
+        reason=_swept(context, about),
         expected="A small change of evaluation, up or down.",
         failure=evaluation_worse(context),
         group="ot",
     )
+
+
+def _swept(context: RuleContext, about: str) -> str:
+    """Return why a knob is swept: nothing is wrong, or nothing is left to try for what is."""
+    why = (
+        f"No remedy is left to try for {', '.join(sorted(context.set_aside))}"
+        if context.set_aside
+        else "Nothing is wrong"
+    )
+    return f"{why}; one knob is swept: {about}."

@@ -33,9 +33,9 @@ STILL_EATING = Failure(metric=GRAD_SHARE, relation="above", threshold=EATING_SHA
 
 
 def stalled(findings: Sequence[Finding], context: RuleContext) -> Finding | None:
-    """Return the finding of a cost that does not fall at a mass above 0.3, unless evaluation still improves."""
+    """Return the finding of a cost that does not fall at a mass above 0.3, whatever evaluation does (seed 004)."""
     mass = context.recent.get(MASS, 0.0)
-    if (mass <= STALLED_MASS and found(findings, "mass_too_high") is None) or evaluation_improves(findings):
+    if mass <= STALLED_MASS and found(findings, "mass_too_high") is None:
         return None
     return found(findings, "cost_not_falling")
 
@@ -69,14 +69,17 @@ def lower_label_when_stalled(findings: Sequence[Finding], config: Config, contex
 def lower_weight_when_stalled(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Lower the weight a little where the cost is stuck and no label term is left to lower (seed 004)."""
     finding = stalled(findings, context)
-    if finding is None or largest(config, LABELS) > 0.001:
+    if finding is None:
+        return None
+    if largest(config, LABELS) > 0.001 and lower_label_when_stalled(findings, config, context) is not None:
         return None
     return propose(
         finding,
         config,
         context,
         (times(WEIGHT, 0.8),),
-        reason="High mass that does not lower the cost pulls cloning aside; the label weight is low already.",
+        reason="High mass that does not lower the cost pulls cloning aside; the label weight is low already, or was "
+        "lowered in vain.",
         expected="Evaluation improves, with the mass unchanged.",
         failure=evaluation_worse(context),
         group="ot",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from otpilot.analysis.findings import Finding
 from otpilot.config.canonical import config_hash
 from otpilot.config.compat import translate
-from otpilot.config.edits import apply, policy_type
+from otpilot.config.edits import Direction, apply, policy_type
 from otpilot.errors import ConfigError
 from otpilot.pilot.proposal import Group, Proposal
 from otpilot.pilot.rules import (
@@ -22,7 +22,7 @@ from otpilot.pilot.rules import (
     views,
     weak,
 )  # fmt: skip
-from otpilot.pilot.rules.base import Config, RuleContext, RuleFunction, transports
+from otpilot.pilot.rules.base import Config, RuleContext, RuleFunction, concerns, transports, turns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Rule:
     """One rule: its function, where it comes from, and for which policies it holds (all if None).
 
     `group` "ot" leaves the rule out where the config has no transport. A `sweep` has no finding to answer: it tries
-    another value of a knob because nothing is wrong.
+    another value of a knob because nothing is wrong, or because nothing is left to try for what is.
     """
 
     function: RuleFunction
@@ -177,13 +177,44 @@ def judge(
     config = translate(config).config
     notes: list[str] = []
     proposals = _ask_all(rules, findings, config, context, notes, one_knob=one_knob)
-    if not any(proposal.group != "run" for proposal in proposals):
-        # A warning for which every remedy was tried must not end the search: the sweeps are asked without it.
-        calm = [finding for finding in findings if finding.severity != "warning"]
-        if len(calm) < len(findings):
-            again = _ask_all(rules, calm, config, context, notes, one_knob=one_knob)
-            proposals += [proposal for proposal in again if proposal.group != "run"]
+    if not any(proposal.group != "run" for proposal in proposals) and concerns(findings):
+        answered = [rule for rule in rules if not rule.sweep]
+        fresh = replace(context, tried=frozenset())
+        remedies = _ask_all(answered, findings, config, fresh, [], one_knob=one_knob)
+        spite = in_spite(findings, context, [proposal for proposal in remedies if proposal.group != "run"])
+        swept = [rule for rule in rules if rule.sweep] if spite.set_aside else []
+        again = _ask_all(swept, findings, config, spite, notes, one_knob=one_knob)
+        proposals += again
+        if not again:
+            notes.append(_silence(findings))
     return Judgement(proposals=tuple(proposals), notes=tuple(dict.fromkeys(notes)))
+
+
+def in_spite(findings: Sequence[Finding], context: RuleContext, remedies: Sequence[Proposal]) -> RuleContext:
+    """Return the context in which knobs are swept in spite of warnings; without `set_aside` where they are not.
+
+    A warning whose remedies were all tried must not end the search, and a plateau that still falls by 2 % over 2,000
+    steps asks for none yet (seed 004). A warning that never had a remedy is left to a person. No knob is turned against
+    what a remedy did, unless remedies turn it both ways.
+
+    Args:
+        findings: What diagnosis says about the run, for which no rule has anything new.
+        context: What else rules may know.
+        remedies: What rules would propose if nothing had been tried.
+    """
+    warnings = frozenset(finding.tag for finding in concerns(findings) if finding.severity == "warning")
+    if not remedies and not (warnings == {"plateau"} and plateau.flat(findings) is None):
+        return context
+    turned = turns([edit for proposal in remedies for edit in proposal.edits])
+    opposite: dict[Direction, Direction] = {"raise": "lower", "lower": "raise"}
+    undone = {(knob, opposite[way]) for knob, way in turned}
+    return replace(context, set_aside=warnings, against=frozenset(undone - turned))
+
+
+def _silence(findings: Sequence[Finding]) -> str:
+    """Return why nothing is proposed though something was found."""
+    tags = ", ".join(dict.fromkeys(finding.tag for finding in concerns(findings)))
+    return f"No rule has anything new for {tags}, and no knob is swept while that stands."
 
 
 def _ask_all(
