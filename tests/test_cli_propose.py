@@ -17,8 +17,8 @@ from otpilot.runs.record import MetricRecord
 from tests.pilot.rules.cases import act, ours
 
 
-def make(root, name, *, config=None, mass=1e-8, level=0.35, seed=0, steps=2000):
-    """A run folder in which cloning converges and the transport carries `mass`."""
+def make(root, name, *, config=None, mass=1e-8, level=0.35, seed=0, steps=2000, more=None):
+    """A run folder in which cloning converges and the transport carries `mass`; `more` is logged at every step."""
     folder = root / name
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
@@ -29,6 +29,7 @@ def make(root, name, *, config=None, mass=1e-8, level=0.35, seed=0, steps=2000):
         fall = np.exp(-step / 300)
         noise = np.exp(0.02 * rng.standard_normal(4))
         values = {"l1_loss": (0.2 + 0.3 * fall) * noise[0], "ot_pi_sum": mass * noise[1], "ot_pi_diag": mass * noise[1]}
+        values |= more or {}
         lines.append(MetricRecord(step=step, time=start + step, kind="train", values=values))
         if step % (steps // 10) == 0:
             held_out = {"offline_eval/avg_l1": float((level + 0.3 * fall) * noise[3] ** 0.2)}
@@ -141,6 +142,23 @@ def test_an_optimiser_change_shows_against_a_baseline(run, tmp_path):
     assert code == 0
     assert "underfitting_after_optimiser_change (problem)" in text
     assert "revert_optimiser (seed 002, post-mortem" in text
+
+
+def test_how_a_run_is_watched_and_fed_is_advised_and_carried(run, tmp_path):
+    """Such edits leave the hash as it is, which was run, and are new all the same (seed 001, iter 1)."""
+    slow = {"update_s": 0.1, "dataloading_s": 0.3}
+    make(tmp_path, "x7k2", config={**act(), "eval_freq": 50, "num_workers": 2}, mass=0.2, steps=20_000, more=slow)
+    out = tmp_path / "next"
+    _, text, _ = run("propose", tmp_path / "x7k2", "--out", out)
+    assert "for every run (evaluate_less_often): eval_steps at least 1000" in text
+    assert "for every run (more_workers): num_workers *= 2" in text
+    configs = [json.loads(p.read_text()) for p in out.iterdir() if not p.name.endswith(".lineage.json")]
+    assert len(configs) == 3
+    assert {(config["eval_steps"], config["num_workers"]) for config in configs} == {(1000, 4)}
+    make(tmp_path, "done", config={**configs[0], "eval_steps": 1000}, mass=0.2, steps=20_000)
+    _, text, _ = run("propose", tmp_path / "done", "--dry-run")
+    assert "done" in text
+    assert "for every run" not in text
 
 
 @pytest.mark.parametrize(

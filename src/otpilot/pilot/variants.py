@@ -123,15 +123,17 @@ def make_variants(
     known: Collection[TrialKey] = (),
     limit: int = 3,
     only: Group | None = None,
+    carry: bool = True,
 ) -> Batch:
     """Return up to `limit` variants of a parent, each on every seed; what exists already is refused.
 
     The most urgent proposal comes first, then the most urgent of the other group (seed 004 derives variants that touch
-    the transport only, and such that touch cloning only), then the rest. `only` keeps one of the two.
+    the transport only, and such that touch cloning only), then the rest. `only` keeps one of the two. Without `carry`
+    the variants are watched and fed as their parent was, and advice on that is told only.
     """
     seeds = tuple(seeds) or (own_seed(parent.config),)
     advice = tuple(proposal for proposal in proposals if proposal.group == "run")
-    carried = [edit for proposal in advice for edit in proposal.edits]
+    carried = [edit for proposal in advice for edit in proposal.edits] if carry else []
     taken = set(known)
     own = config_hash(for_trial(translate(parent.config).config, seed=seeds[0], budget=budget))
     variants: list[Variant] = []

@@ -61,6 +61,16 @@ def test_a_round_has_remedies_by_rule_and_what_the_scores_promise(campaign):
         assert all(trial.reason for trial in ledger.trials() if trial.rule == "bayes")
 
 
+def test_advice_on_evaluation_is_told_but_variants_are_evaluated_as_the_baseline_is(campaign):
+    """A score is the mean of the last five evaluations: with rarer ones a variant would be scored over more steps."""
+    campaign.write(settings().replace("steps = 800", "steps = 2000"), noise=0.02)
+    campaign.run()
+    with campaign.ledger() as ledger:
+        plan = ledger.rounds()[1].plan
+        assert [advice["rule"] for advice in plan["advice"]] == ["evaluate_less_often"]
+        assert {item["config"]["eval_steps"] for item in plan["variants"]} == {100}
+
+
 def test_a_dead_transport_is_revived_by_rule_for_its_health_and_nothing_is_claimed(campaign):
     campaign.write(settings(), noise=0.02)
     ended = campaign.run()

@@ -68,6 +68,7 @@ def plan_round(
             rules=rules,
             observations=observe(_parents(situation)),
             sampler_seed=settings.seed,
+            carry=False,  # scores are means over evaluations, so all trials are evaluated as campaign.toml says
         ),
         settings.proposer,
     )

@@ -35,6 +35,7 @@ def each_parent(request: Request, stream: Stream) -> Batch:
             known=known,
             limit=quota,
             only=request.only,
+            carry=request.carry,
         )
         known |= {variant.key for variant in batch.variants}
         made += len({variant.name for variant in batch.variants})

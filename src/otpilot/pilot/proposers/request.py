@@ -46,7 +46,8 @@ class Request:
     """From which parents, how many, on which seeds and steps, and what is known already.
 
     `limit` holds for all parents together, `per_parent` for each; `only` keeps variants of the transport (ot) or of
-    cloning (bc). `observations` are for proposers that learn from scores, `sampler_seed` for those that draw.
+    cloning (bc). `observations` are for proposers that learn from scores, `sampler_seed` for those that draw. `carry`
+    lets variants carry what is advised on how runs are watched and fed.
     """
 
     parents: tuple[Parent, ...]
@@ -59,6 +60,7 @@ class Request:
     rules: Sequence[Rule] = RULES
     observations: tuple[Observation, ...] = ()
     sampler_seed: int = 0
+    carry: bool = True
 
     def __post_init__(self) -> None:
         """Check the numbers."""

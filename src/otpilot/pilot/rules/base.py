@@ -156,16 +156,24 @@ def turns(edits: Sequence[Edit]) -> set[tuple[str, Direction]]:
     return {(knob, edit.direction) for edit in edits if edit.direction for knob in knobs_of([edit.path])}
 
 
-def first_new(config: Config, context: RuleContext, options: Sequence[Option]) -> Option | None:
-    """Return the first option that applies, changes what is trained and was not tried; None if there is none."""
+def first_new(
+    config: Config, context: RuleContext, options: Sequence[Option], group: Group | None = None
+) -> Option | None:
+    """Return the first option that applies, changes what is trained and was not tried; None if there is none.
+
+    What only says how a run is watched and fed (group "run") leaves the config's hash as it is, which was tried, as the
+    run is there; it is new as long as it changes a value.
+    """
+    own = config_hash(config)
     for option in options:
         if context.against & turns(option):
             continue
         try:
             edited, changes = apply(config, option)
-            if not changes or (context.tried and config_hash(edited) in context.tried):
+            after = config_hash(edited)
+            if not changes or (after in context.tried and not (group == "run" and after == own)):
                 continue
-            if config_hash(edited) == config_hash(config) or not same_effect(edited, config):
+            if after == own or not same_effect(edited, config):
                 return option
         except ConfigError:
             continue
@@ -188,7 +196,7 @@ def propose(
 
     `because` is the finding, or the figures, that the rule rests on; the numbers are put in front of the reason.
     """
-    option = first_new(config, context, options)
+    option = first_new(config, context, options, group)
     if option is None:
         return None
     return Proposal(
