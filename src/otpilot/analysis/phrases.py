@@ -17,13 +17,13 @@ class Phrase:
 
 EVALUATION = {
     "en": {
-        "improving": "The evaluation still improves, so the mass alone is no reason to act.",
+        "improving": "The evaluation still improves, so the mass alone does not say that the run is bad.",
         "stalled": "The evaluation has stalled.",
         "worsening": "The evaluation worsens too.",
         "unknown": "There is no evaluation to set against it.",
     },
     "zh": {
-        "improving": "但离线/闭环评估仍在变好，不应仅凭 π 质量做调整。",
+        "improving": "但离线/闭环评估仍在变好，仅凭 π 质量不能断定该实验不好。",
         "stalled": "同时评估已停滞。",
         "worsening": "同时评估变差。",
         "unknown": "没有可对照的评估。",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from otpilot.analysis.diagnosis import TAGS, diagnose
 from otpilot.analysis.findings import Finding, Threshold
 from otpilot.analysis.thresholds import Thresholds
+from otpilot.analysis.wording import describe
 from otpilot.config.bounds import BOUNDS, bound_of
 from otpilot.config.canonical import config_hash, flatten, same_effect
 from otpilot.config.compat import translate
@@ -576,3 +577,21 @@ def test_the_weight_is_lowered_where_lower_labels_did_not_help() -> None:
 
 def rules_of(findings: Any, config: Any = None, **more: Any) -> list[str]:
     return [p.rule for p in judge(findings, config or act(), RuleContext(last_step=4000, **more)).proposals]
+
+
+@pytest.mark.parametrize(
+    ("mass", "speaks"), [(1e-4, {"normalize_cost", "energy_objective", "raise_reg"}), (0.8, set())]
+)
+def test_too_little_mass_is_answered_while_evaluation_improves_and_too_much_alone_is_not(
+    mass: float, speaks: Any
+) -> None:
+    """What docs/rules.md and docs/analysis.md say; the sentence of diagnosis must not say otherwise."""
+    config = cases.with_ot(act(), loss_config={**act()["ot"]["loss_config"], "heuristic": False})
+    loss = curve("train/l1_loss", 0.5 * np.exp(-np.arange(80) / 30))
+    findings = diagnose(history(config, loss, curve("train/ot_pi_sum", np.full(80, mass)), IMPROVES))
+    finding = next(finding for finding in findings if finding.tag.startswith("mass_too_"))
+    assert finding.severity == ("warning" if speaks else "info")
+    assert "no reason to act" not in describe(finding, "en")
+    names = set(rules_of(findings, config, recent={cases.MASS: mass}))
+    assert speaks <= names
+    assert speaks or all(name.startswith("sweep_") for name in names)
