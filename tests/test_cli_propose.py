@@ -138,8 +138,16 @@ def test_an_optimiser_change_shows_against_a_baseline(run, tmp_path):
     make(tmp_path, "base", mass=0.2, level=0.35, config=act(reg=0.12))
     changed = {**act(), "policy": {"type": "act", "optimizer_lr": 2e-4, "optimizer_weight_decay": 0.05}}
     make(tmp_path, "fast", mass=0.2, level=0.6, config=changed, seed=1)
-    code, text, _ = run("propose", tmp_path, "--baseline", "base", "--dry-run", "--max", 6)
+    _, text, notes = run("propose", tmp_path, "--dry-run", "--max", 6)
+    assert "revert_optimiser" not in text, "which run is the baseline is not guessed"
+    told = next(line for line in notes.splitlines() if "No run was named as the baseline" in line)
+    assert "The best by eval/offline_eval/avg_l1 is base (0.3" in told
+    assert told.endswith("--baseline base")
+    code, text, notes = run("propose", tmp_path, "--baseline", "base", "--dry-run", "--max", 6)
     assert code == 0
+    assert "No run was named" not in notes
+    _, _, notes = run("propose", tmp_path / "fast", "--dry-run")
+    assert "No run was named" not in notes, "one run has nothing to be compared with"
     assert "underfitting_after_optimiser_change (problem)" in text
     assert "revert_optimiser (seed 002, post-mortem" in text
 

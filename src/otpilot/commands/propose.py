@@ -1,5 +1,6 @@
 """`otpilot propose`: read runs, say what to try next and why, write the configs with their lineage."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -85,7 +86,8 @@ def propose(
     _show(candidates, chosen, batch)
     if out is not None and not dry_run and batch.variants:
         _write(batch, out)
-    for note in (*reading.problems, *candidates.notes, *notes, *batch.notes):
+    hint = _baseline_hint(candidates) if baseline is None else ()
+    for note in (*reading.problems, *candidates.notes, *notes, *hint, *batch.notes):
         errors.print(f"[dim]note[/] {escape(note)}", soft_wrap=True)
 
 
@@ -94,6 +96,20 @@ def _any(candidates: "Candidates") -> "tuple[ChosenParent, ...]":
     from otpilot.pilot.parents import ChosenParent
 
     return tuple(ChosenParent(parent=p, reason="no run has a score or a problem") for p in candidates.parents[:1])
+
+
+def _baseline_hint(candidates: "Candidates") -> tuple[str, ...]:
+    """Return how to have several runs compared; which of them the baseline is, only a person knows."""
+    from otpilot.pilot.parents import choose_parents
+
+    if sum(parent.score is not None for parent in candidates.parents) < 2:
+        return ()
+    return tuple(
+        "No run was named as the baseline, so runs were not compared, and an optimiser change that underfits is not "
+        f"looked for. The best by {candidates.metric} is {best.id} ({best.score:.4g}): "
+        f"--baseline {shlex.quote(best.id)}"
+        for best in (choice.parent for choice in choose_parents(candidates.parents, how=("best",), limit=1))
+    )
 
 
 def _show(candidates: "Candidates", chosen: "tuple[ChosenParent, ...]", batch: "Batch") -> None:
