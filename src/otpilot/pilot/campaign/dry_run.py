@@ -1,11 +1,13 @@
 """The plan of a campaign in words: what would be run, and what it may cost. Nothing is written or launched."""
 
+import statistics
 from collections.abc import Sequence
 
-from otpilot.pilot.campaign.arms import Known
+from otpilot.pilot.campaign.arms import ENDED_WELL, Known
 from otpilot.pilot.campaign.base import acceptable_metrics, trial_seeds
 from otpilot.pilot.campaign.opening import Opened
 from otpilot.pilot.campaign.proposing import plan_round
+from otpilot.pilot.campaign.settings import CampaignSettings
 from otpilot.pilot.campaign.stages import Campaign
 from otpilot.pilot.ledger import Ledger
 
@@ -28,7 +30,7 @@ def describe_plan(opened: Opened, ledger: Ledger | None = None, *, slots: str = 
         f"  budget           {_budget(opened)}",
         f"  allowed hours    {settings.allowed_hours or 'always'}",
         f"  at once          {slots or settings.concurrency or 'as many as there are free GPUs or cores'}",
-        f"  at most          {_most(opened, seeds)}",
+        f"  at most          {_most(opened, seeds, ledger)}",
         *(f"  note             {note}" for note in opened.notes),
     ]
     if ledger is None or not ledger.rounds():
@@ -70,14 +72,33 @@ def _budget(opened: Opened) -> str:
     return ", ".join(f"{value:g} {unit}" for value, unit in named if value is not None) or "no limit"
 
 
-def _most(opened: Opened, seeds: Sequence[int]) -> str:
-    """Return the number of trials and steps if every round accepts a candidate."""
-    settings = opened.settings
-    screened = settings.rounds * settings.variants * len(seeds) + len(seeds)
-    confirmed = settings.rounds * settings.confirm_seeds * (settings.candidates + 1)
-    promoted = settings.rounds * settings.confirm_seeds * 2
-    steps = (screened + confirmed) * settings.trial.steps
+def most(settings: CampaignSettings, seeds: int) -> tuple[int, int]:
+    """Return a bound of the number of trials on this many common seeds, and of their steps, if nothing crashes.
+
+    In each round every variant is screened, every candidate is confirmed and promoted (one that is rolled back makes
+    room for the next), each time beside the incumbent. From two acceptances on the last incumbent meets the baseline.
+    """
+    screened = settings.rounds * settings.variants * seeds + seeds
+    arms = settings.rounds * settings.confirm_seeds * (settings.candidates + 1)
+    final = 2 * settings.confirm_seeds if settings.rounds > 1 else 0
+    steps = (screened + arms + final) * settings.trial.steps
     if settings.promotion:
-        steps += promoted * (settings.promotion[-1] - settings.trial.steps)
-    trials = screened + confirmed + promoted * len(settings.promotion)
-    return f"{trials} trials, {steps:,} steps in all, if every round accepts a candidate"
+        steps += arms * (settings.promotion[-1] - settings.trial.steps)
+    return screened + arms * (1 + len(settings.promotion)) + final, steps
+
+
+def _most(opened: Opened, seeds: Sequence[int], ledger: Ledger | None) -> str:
+    trials, steps = most(opened.settings, len(seeds))
+    told = f"{trials} trials, {steps:,} steps in all, if every round accepts; retries and checks after crashes on top"
+    rates = [] if ledger is None else _seconds_per_step(ledger)
+    if not rates:
+        return told
+    rate = statistics.median(rates)
+    ran = f"{len(rates)} trial{'s' * (len(rates) != 1)} that ran"
+    return f"{told}; one after another {rate * steps / 3600:.3g} hours, at {rate:.3g} s per step ({ran})"
+
+
+def _seconds_per_step(ledger: Ledger) -> list[float]:
+    """Return how long a step took in each trial that ended well from its own start, start and evaluation included."""
+    ended = [trial for trial in ledger.trials() if trial.state in ENDED_WELL and trial.continues is None]
+    return [trial.seconds / trial.last_step for trial in ended if trial.last_step and trial.seconds > 0]
