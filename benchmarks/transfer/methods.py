@@ -177,6 +177,12 @@ def _demonstrations(text: str) -> Ablation:
     return Ablation(data=lambda data: replace(data, demos=tuple(range(first, last + 1))))
 
 
+def _images(text: str) -> Ablation:
+    if text not in ("imagenet", "data"):
+        raise ValueError(text)
+    return Ablation(edits=(Edit(path="dataset.use_imagenet_stats", op="set", value=text == "imagenet"),))
+
+
 def _word(text: str) -> str:
     return text
 
@@ -217,6 +223,7 @@ AXES: Mapping[str, tuple[Callable[[str], Ablation], str]] = {
     "embed": (_embedding, f"{', '.join(EMBED)}: encodings that are compared"),
     "src_share": (_key("ot.bc_src_weight"), "share of source rows"),
     "stats": (_key("ot.stats", _word), "whose statistics normalise: shared, target, source, per_domain"),
+    "images": (_images, "whose statistics normalise pictures: imagenet, or the data"),
     "view": (_key("ot.view_share"), "share of source rows that are shown in the target's view"),
     "jitter": (_key("ot.view_jitter"), "how far the camera of those rows may seem moved"),
     "rate": (_rate, "learning rate"),

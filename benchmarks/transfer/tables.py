@@ -13,7 +13,7 @@ from otpilot.analysis.verdict import Verdict, critical, judge_pairs
 from otpilot.errors import OtpilotError
 from otpilot.report.result import SuccessRate, compare
 
-SHARED_AXES = ("targets", "demos", "rate", "batch", "src_share", "stats")
+SHARED_AXES = ("targets", "demos", "rate", "batch", "src_share", "stats", "images")
 """Axes that change every method alike, so that a row is compared with the baseline under the same word."""
 FIRST_REPORTED_SEED = 100
 
