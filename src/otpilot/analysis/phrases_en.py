@@ -14,6 +14,17 @@ ENGLISH: dict[str, Phrase] = {
             "{metric} fell by {fall_pct}, from {first} to {last}.",
         ),
     ),
+    "slow_start": Phrase(
+        name="slow start",
+        sentences=(
+            "{metric} started slowly: within {L_converging_steps} steps it {fell_told}, from {first} to {then}, where a fall of "
+            "{L_converging_fall_pct} is asked for; by the end it is down {fall_late_pct}.",
+            "{metric} starts slowly: within {L_converging_steps} steps it {fell_told}, from {first} to {then}, where a fall of "
+            "{L_converging_fall_pct} is asked for; it is at {now} at the end.",
+            "{metric} starts slowly: even its best value is only {fall_best_pct} below the first, {first}, where a fall of "
+            "{L_converging_fall_pct} within {L_converging_steps} steps is asked for.",
+        ),
+    ),
     "plateau": Phrase(
         name="plateau",
         sentences=(

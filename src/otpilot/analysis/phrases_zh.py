@@ -13,6 +13,14 @@ CHINESE: dict[str, Phrase] = {
             "{metric} 下降 {fall_pct}（首 {first}，末 {last}）。",
         ),
     ),
+    "slow_start": Phrase(
+        name="收敛慢",
+        sentences=(
+            "{metric} 起步慢：{L_converging_steps} 步内{fall_told}（{first} → {then}），要求下降 ≥{L_converging_fall_pct}；至末段已下降 {fall_late_pct}。",
+            "{metric} 收敛慢：{L_converging_steps} 步内{fall_told}（{first} → {then}，末段 {now}），要求下降 ≥{L_converging_fall_pct}。",
+            "{metric} 收敛慢：最优值较首值 {first} 也只下降 {fall_best_pct}，要求 {L_converging_steps} 步内下降 ≥{L_converging_fall_pct}。",
+        ),
+    ),
     "plateau": Phrase(
         name="平台期",
         sentences=("{metric} 进入平台期（水平 {level}）：每 {L_plateau_steps} 步{fall_told}（±{error_pct}），要求下降 ≥{L_plateau_fall_pct}。",),

@@ -33,6 +33,7 @@ class KeySettings:
     `prior: diagonal`. `weight_embed` and `weight_label` are those of the first term that has one above 0, else 0.
     `lambda_ot` is a number or "auto". The optimiser is the one in effect (the policy's own under
     use_policy_training_preset). `embed_terms` and `label_terms` name the terms with and without a learned encoding.
+    `from_weights` is true where the run was resumed, or began from the weights of a policy trained before.
     """
 
     policy: str | None = None
@@ -62,6 +63,7 @@ class KeySettings:
     seed: int | None = None
     embed_terms: tuple[str, ...] = ()
     label_terms: tuple[str, ...] = ()
+    from_weights: bool = False
 
 
 def nested(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,6 +131,7 @@ def key_settings(config: Mapping[str, Any]) -> KeySettings:
         seed=_whole(body.get("seed")),
         embed_terms=tuple(_term_name(term) for term in terms if (_number(term.get("weight_embed")) or 0) > 0),
         label_terms=tuple(_term_name(term) for term in terms if (_number(term.get("weight_embed")) or 0) <= 0),
+        from_weights=_flag(body.get("resume")) is True or _trained_before(_section(body, "policy")),
     )
 
 
@@ -159,6 +162,11 @@ def _optimiser(body: Mapping[str, Any]) -> dict[str, Any]:
     if first is given and "scheduler" in body:
         found["scheduler"] = given["scheduler"]  # null means none, whatever the policy would have liked
     return {**found, "scheduler_known": "scheduler" in body or found["scheduler"] is not None}
+
+
+def _trained_before(policy: Mapping[str, Any]) -> bool:
+    """Whether a policy began from a checkpoint; the backbone's weights of ACT and Diffusion are none."""
+    return any(policy.get(key) not in (None, "", "null", "None") for key in ("pretrained_path", "path"))
 
 
 def _effective_optimiser(body: Mapping[str, Any], flat: dict[str, Setting]) -> dict[str, Setting]:

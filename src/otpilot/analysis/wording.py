@@ -50,6 +50,8 @@ def sentence(finding: Finding, lang: Lang) -> str:
     state = finding.evidence.get("evaluation")
     if finding.tag in MASS_TAGS and state in EVALUATION[lang]:
         parts.append(EVALUATION[lang][str(state)])
+    if finding.tag == "slow_start" and state == "improving":
+        parts.append("The evaluation still improves." if lang == "en" else "但评估仍在变好。")
     if finding.evidence.get("rests_on"):
         parts.append("Judged by end points alone." if lang == "en" else "（仅据首末值判断）")
     if finding.evidence.get("outranked"):
@@ -194,6 +196,7 @@ def _fields(finding: Finding, lang: Lang) -> dict[str, str]:
     if isinstance(fall, float):
         words = ("falls by ", "rises by ") if lang == "en" else ("下降 ", "上升 ")
         fields["fall_told"] = f"{words[fall < 0]}{abs(100 * fall):.3g}%"
+        fields["fell_told"] = f"{('fell by', 'rose by')[fall < 0]} {abs(100 * fall):.3g}%"
     for limit in finding.thresholds:
         fields[f"L_{limit.name}"] = f"{limit.value:g}"
         fields[f"L_{limit.name}_pct"] = f"{100 * limit.value:g}%"
