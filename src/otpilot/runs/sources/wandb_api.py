@@ -129,7 +129,8 @@ class WandbProject:
             raise RunError(
                 f"W&B could not be asked for {self.query.entity}/{self.query.project} ({trouble}), and the cache in "
                 f"{store.folder} holds none of its runs. Check WANDB_API_KEY (or `wandb login`), WANDB_BASE_URL and "
-                "the network, or give the runs' folders or .wandb files."
+                "the network, or give what lies on this machine, beside it or in its place: run folders, W&B's offline "
+                "folder or .wandb files, a CSV export, or compare_runs*.json."
             ) from None
         self.problems.append(f"W&B could not be asked ({trouble}); {count - len(given)} runs are from the cache.")
 
