@@ -122,6 +122,8 @@ def written_notes():
     yield from postmortem(scored["a"], scored["b"]).notes
     yield from postmortem(scored["b"], scored["a"]).notes
     yield from postmortem(history(config=other), history(id="base")).notes
+    own = changed(use_policy_training_preset=False, scheduler={"type": "diffuser", "name": "cosine"})
+    yield from postmortem(history(), history(id="base", config=own)).notes
     ends = (("short", 0.39, 650), ("long", 0.34, 1250))
     short, long = (history((), id=i, summary={loss: {"last": x, "best": x, "best_step": s}}) for i, x, s in ends)
     yield from (*postmortem(short, long).notes, *analyze([short, long], baselines=["long"]).notes)

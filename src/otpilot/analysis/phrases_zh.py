@@ -211,6 +211,10 @@ NOTES: tuple[tuple[str, str], ...] = (
         r"The seeds differ; between seeds, scores of one configuration have varied by (\S+) %\.",
         r"随机种子不同；同一配置在不同种子间相差可达 \1%。",
     ),
+    (
+        r"No single setting of this run's config would test: (.+)\.",
+        r"以下差异无法通过只改该 run 的一项配置来检验：\1。",
+    ),
     (r"The two runs were not evaluated alike.*", "两个 run 的评估方式不同，得分未必可比。"),
     (r"The ranking rests on a validation loss.*", "排序依据是验证损失，可能把方法排反。"),
     (

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal
 
 from otpilot.config.compat import LOSS_ALIASES
 from otpilot.config.resuming import without_resumption
@@ -138,6 +138,27 @@ def key_settings(config: Mapping[str, Any]) -> KeySettings:
 def preset_in_effect(config: Mapping[str, Any]) -> bool:
     """Return whether the policy's own optimiser is used, not the `optimizer` section (LeRobot's default)."""
     return _flag(nested(config).get("use_policy_training_preset")) is not False
+
+
+def section_in_effect(config: Mapping[str, Any], name: Literal["optimizer", "scheduler"]) -> dict[str, Any] | None:
+    """Return the section that spells out the optimiser or the schedule that is really used; None for no schedule.
+
+    Under the preset it is the recorded one with the policy's values, since LeRobot writes down there what it made.
+    """
+    body = nested(config)
+    policy, section = _section(body, "policy"), dict(_section(body, name))
+    if not preset_in_effect(config):
+        return section or None
+    kind = _text(policy.get("type"))
+    if name == "scheduler":
+        if "scheduler_name" in policy or kind == "diffusion":
+            warmup = policy.get("scheduler_warmup_steps", 500)
+            return {"type": "diffuser", "name": policy.get("scheduler_name", "cosine"), "num_warmup_steps": warmup}
+        return None if kind == "act" else section or None
+    own = {key: policy.get(f"optimizer_{key}") for key in ("lr", "betas", "eps", "weight_decay", "grad_clip_norm")}
+    section.setdefault("type", {"act": "adamw", "diffusion": "adam"}.get(kind or ""))
+    found = {**section, **{key: value for key, value in own.items() if value is not None}}
+    return {key: value for key, value in found.items() if value is not None} or None
 
 
 def _optimiser(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,14 +1,17 @@
 """Findings, verdicts and post-mortems in words, English or Chinese, with numbers and the origin of the limits."""
 
+import json
 import re
 import string
+from collections.abc import Mapping
 from typing import Literal
 
 from otpilot.analysis.findings import Finding, Number, Threshold
 from otpilot.analysis.phrases import EVALUATION, Phrase
 from otpilot.analysis.phrases_en import ENGLISH
 from otpilot.analysis.phrases_zh import CHINESE, NOTES, ORIGINS_ZH
-from otpilot.analysis.postmortem import ConfigDifference, PostMortem, SingleChange
+from otpilot.analysis.postmortem import ConfigDifference, PostMortem
+from otpilot.analysis.single_change import SingleChange
 from otpilot.analysis.thresholds import Thresholds
 from otpilot.analysis.verdict import Verdict
 
@@ -165,7 +168,9 @@ def note(text: str, lang: Lang) -> str:
 
 
 def setting(value: object) -> str:
-    """Return a setting as it is printed: numbers short, nothing as null."""
+    """Return a setting as it is printed: numbers short, nothing as null, a section as JSON."""
+    if isinstance(value, Mapping):
+        return json.dumps(value, ensure_ascii=False, default=str)
     if isinstance(value, bool) or value is None:
         return {None: "null", True: "true", False: "false"}[value]
     return short(value) if isinstance(value, int | float) else str(value)
