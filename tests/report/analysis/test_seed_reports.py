@@ -222,6 +222,25 @@ def test_the_baseline_comparison_of_seed_report_002():
     )
 
 
+def test_a_best_value_is_compared_with_the_baselines_best():
+    """The least of many evaluations against one value makes any run look better; the last is named, with its number."""
+
+    def run(run_id, best, last):
+        return history(run_id, [curve("eval/offline_eval/avg_l1", [0.46] * 3 + [best] + [0.45] * 15 + [last], 1000)])
+
+    runs = [run("8dfuhytp", 0.3813, 0.4130), run("4gb7zc4r", 0.3899, 0.3944)]
+    found = analyze(runs, baselines=["4gb7zc4r"])
+    assert (
+        "  - 8dfuhytp best 0.3813 (better than 4gb7zc4r's best 0.3899 by -2.2%; its last 0.3944: -3.3%) at step ~4000"
+        in render_report(found, lang="en")
+    )
+    assert "  - 8dfuhytp 最优 0.3813（优于 4gb7zc4r 的最优 0.3899 -2.2%；其末值 0.3944：-3.3%），第 4000 步" in (
+        render_report(found, lang="zh")
+    )
+    same = render_report(analyze([runs[0], run("b", 0.3813, 0.4)], baselines=["b"]), lang="en")
+    assert "best 0.3813 (the same as b; its last 0.4000: -4.7%) at step ~4000" in same
+
+
 def test_times_are_local_in_headings_and_utc_in_the_head():
     made = at(analyze([history("a", [curve("train/loss", [1.0, 0.5])])]), "2025-12-24 07:47")
     stamp = next(line for line in render_report(made, lang="en").splitlines() if line.startswith("Generated: "))
