@@ -178,6 +178,17 @@ def test_postmortem_names_the_single_change(run, campaign):
     assert "change nothing else" in again
 
 
+def test_a_verdict_that_one_seed_cannot_give_names_both_ways_to_one(run, campaign):
+    for lang in ("en", "zh"):
+        words = ["postmortem", campaign / "fast", "--baseline", campaign / "base" / "s0", "--lang", lang]
+        code, out, _ = run(*words)
+        assert code == 0
+        assert "--noise 0.12" in " ".join(out.split())
+        code, out, _ = run(*words, "--noise", 0.12)
+        assert code == 0
+        assert {"en": "avg_l1: worse", "zh": "avg_l1: 更差"}[lang] in out
+
+
 def test_watch_once_prints_the_table(run, campaign):
     code, out, _ = run("watch", campaign, "--once")
     assert code == 0

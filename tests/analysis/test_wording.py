@@ -181,6 +181,13 @@ def test_verdicts_say_what_they_rest_on(verdict, lang):
         assert "3" in text
 
 
+def test_one_seed_is_told_what_a_verdict_needs():
+    for lang in ("en", "zh"):
+        assert "--noise 0.12" in verdict_basis(judge_floor([0.9], [0.4], scale="log", direction="min"), lang)
+        rates = judge_floor([0.3], [0.4], scale="difference", direction="max")
+        assert "--noise 0.05" in verdict_basis(rates, lang)
+
+
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_a_post_mortem_is_told(lang):
     found = postmortem(seed_run("64fubjbc"), seed_run("4gb7zc4r"))

@@ -13,12 +13,14 @@ from otpilot.analysis.phrases_zh import CHINESE, NOTES, ORIGINS_ZH
 from otpilot.analysis.postmortem import ConfigDifference, PostMortem
 from otpilot.analysis.single_change import SingleChange
 from otpilot.analysis.thresholds import Thresholds
-from otpilot.analysis.verdict import Verdict
+from otpilot.analysis.verdict import RATE_NOISE, Verdict
 
 Lang = Literal["en", "zh"]
 
 PHRASES: dict[Lang, dict[str, Phrase]] = {"en": ENGLISH, "zh": CHINESE}
 MASS_TAGS = ("mass_too_low", "mass_too_high", "mass_collapsing", "off_diagonal", "transport_eating")
+MEASURED_NOISE = {"log": "0.12", "difference": f"{RATE_NOISE:g}"}
+"""Examples: one long configuration over three seeds (design/statistics.md), and success over 100 episodes."""
 WORDS_ZH = {"better": "更好", "worse": "更差", "not distinguishable": "无法区分"}
 
 
@@ -84,11 +86,13 @@ def verdict_basis(verdict: Verdict, lang: Lang) -> str:
     """Return what a verdict rests on, with its interval, or why nothing can be said."""
     interval = _interval(verdict)
     noise = "" if verdict.noise is None else short(verdict.noise)
+    measured = MEASURED_NOISE[verdict.scale]
     english = {
         "t-interval": f"{interval} over {verdict.pairs} seeds paired (95 % t-interval).",
         "noise floor": f"{interval} against the noise floor of repeated runs (SD {noise}).",
         "no spread": f"{interval} in each of {verdict.pairs} seeds alike, which gives no estimate of the noise.",
-        "no seeds": f"{interval}, one seed and no noise floor known: repeat the baseline or add seeds.",
+        "no seeds": f"{interval}, one seed and no noise floor known: repeat the baseline, add seeds, or give the standard "
+        f"deviation that equal runs were measured to have, such as --noise {measured}.",
         "no scores": "No finite evaluations at an equal step.",
         "diverged": f"{interval} by the seeds that are left, but others diverged: that is not better.",
     }
@@ -96,7 +100,7 @@ def verdict_basis(verdict: Verdict, lang: Lang) -> str:
         "t-interval": f"{interval}（{verdict.pairs} 个种子配对，95% t 区间）。",
         "noise floor": f"{interval}，对照重复 run 的噪声底（SD {noise}）。",
         "no spread": f"{interval}，{verdict.pairs} 个种子差值完全相同，无法估计噪声。",
-        "no seeds": f"{interval}，只有一个种子且噪声底未知：请重复基线或增加种子。",
+        "no seeds": f"{interval}，只有一个种子且噪声底未知：请重复基线、增加种子，或用 --noise 给出相同配置重复运行的实测标准差（如 --noise {measured}）。",
         "no scores": "相同步数处没有有限的评估值。",
         "diverged": f"仅剩余种子为{interval}，但其他种子已发散：不能算更好。",
     }

@@ -196,6 +196,7 @@ def postmortem(
     append: Append = False,
     overwrite: Overwrite = False,
     thresholds: Limits = None,
+    noise: Noise = None,
     note: Note = "",
 ) -> None:
     """Say why a run is worse than another: what differs, what could explain it, what single change would test it."""
@@ -213,7 +214,7 @@ def postmortem(
         )
         if worse.id == better.id:
             raise RunError(f"{run!r} and {baseline!r} are the same run; give two.")
-        analysis = run_analysis([worse, better], baselines=[better.id], thresholds=limits)
+        analysis = run_analysis([worse, better], baselines=[better.id], thresholds=limits, noise=noise)
         analysis = dataclasses.replace(analysis, postmortems=(explain(worse, better, limits),))
     _show(analysis, reading, outputs, only="postmortem")
 
