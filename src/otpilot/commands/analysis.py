@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from otpilot.errors import ConfigError, RunError, closest
+from otpilot.runs.counting import counted
 
 if TYPE_CHECKING:
     from otpilot.analysis.result import Analysis
@@ -123,7 +124,7 @@ class Reading:
                 taken.add(named.id)
                 if is_baseline:
                     self.baselines.append(named.id)
-                self.progress(f"{self.found} runs read: {named.name}")
+                self.progress(f"{counted(self.found, 'run')} read: {named.name}")
                 yield named
             self.problems += source.problems
         if self.found == 0:

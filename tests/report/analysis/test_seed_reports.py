@@ -7,6 +7,7 @@ statistics: digits beyond the printed ones are searched for, so that differences
 # ruff: noqa: E501 - scripts for the page and tables of figures
 
 import calendar
+import io
 import time
 from pathlib import Path
 
@@ -245,3 +246,36 @@ def test_times_are_local_in_headings_and_utc_in_the_head():
     made = at(analyze([history("a", [curve("train/loss", [1.0, 0.5])])]), "2025-12-24 07:47")
     stamp = next(line for line in render_report(made, lang="en").splitlines() if line.startswith("Generated: "))
     assert calendar.timegm(time.strptime(stamp, "Generated: %Y-%m-%dT%H:%M:%SZ")) == made.generated
+
+
+def test_a_chinese_report_is_chinese():
+    """Names of metrics, settings and statistics stay; headers, evidence and what readers note do not."""
+    from rich.console import Console
+
+    from otpilot.report.analysis.html import render_html
+    from otpilot.report.analysis.terminal import render
+    from otpilot.runs.sources.summary_json import SummaryFile
+
+    summaries = [*SummaryFile(path=REPORTS.parent / "summaries" / "compare_runs_3.json").runs()]
+    rates = [
+        history(f"run{k}", [curve("sim/success_mean", [0.1, 0.4 + k / 100, 0.4 + k / 100]), curve("train/loss", [1.0] * 30)],
+                config={"seed": k, "batch_size": 8} | ({"grad_accum_steps": 4} if k else {}))
+        for k in range(2)
+    ]  # fmt: skip
+    first = analyze(summaries, baselines=["r1"])
+    second = analyze(rates, baselines=["run0"])
+    for found in (first, second):
+        printed = io.StringIO()
+        Console(width=160, file=printed).print(render(found, "zh"))
+        for text in (
+            render_report(found, lang="zh"),
+            printed.getvalue(),
+            render_html(found, lang="zh").split("<script")[0],
+        ):
+            body = text.split("<body", 1)[-1]
+            for word in ("The source holds", "rests on", "end points", "success_mean vs", "成功率 mean", "(mean)", "(not set)",
+                         ">seed<", " seed ", "vs 0", "hold no"):  # fmt: skip
+                assert word not in body, (word, text[:80])
+    assert "来源只有汇总数值，没有曲线。" in render_report(first, lang="zh")
+    assert "依据=首末值" in render_report(first, lang="zh")
+    assert "种子" in printed.getvalue()
