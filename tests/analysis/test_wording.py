@@ -253,7 +253,7 @@ def test_evidence_is_told_in_chinese():
             is_word = isinstance(value, str) and name not in {*kept, "names", "changed", "baseline", "reason"}
             assert not is_word or (name, value) in VALUES_ZH, (name, value)
     ends = next(finding for finding in cases if finding.evidence.get("rests_on"))
-    assert ("依据", "首末值") in evidence(ends, "zh")
+    assert ("判断所据", "首末值") in evidence(ends, "zh")
     assert ("rests on", "end points") in evidence(ends, "en")
 
 

@@ -46,7 +46,7 @@ EVIDENCE_ZH: Mapping[str, str] = {
     "percent": "百分比",
     "reason": "原因",
     "reg": "reg",
-    "rests_on": "依据",
+    "rests_on": "判断所据",
     "robust": "去除离群点后",
     "rows": "行数",
     "scheduler": "scheduler",

@@ -277,5 +277,5 @@ def test_a_chinese_report_is_chinese():
                          ">seed<", " seed ", "vs 0", "hold no"):  # fmt: skip
                 assert word not in body, (word, text[:80])
     assert "来源只有汇总数值，没有曲线。" in render_report(first, lang="zh")
-    assert "依据=首末值" in render_report(first, lang="zh")
+    assert "判断所据=首末值" in render_report(first, lang="zh")
     assert "种子" in printed.getvalue()
