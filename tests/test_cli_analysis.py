@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,6 +178,17 @@ def test_postmortem_names_the_single_change(run, campaign):
     assert "change nothing else" in again
 
 
+def test_a_verdict_that_one_seed_cannot_give_names_both_ways_to_one(run, campaign):
+    for lang in ("en", "zh"):
+        words = ["postmortem", campaign / "fast", "--baseline", campaign / "base" / "s0", "--lang", lang]
+        code, out, _ = run(*words)
+        assert code == 0
+        assert "--noise 0.12" in " ".join(out.split())
+        code, out, _ = run(*words, "--noise", 0.12)
+        assert code == 0
+        assert {"en": "avg_l1: worse", "zh": "avg_l1: 更差"}[lang] in out
+
+
 def test_watch_once_prints_the_table(run, campaign):
     code, out, _ = run("watch", campaign, "--once")
     assert code == 0
@@ -215,6 +227,44 @@ def test_mistakes_are_told_in_one_line_and_leave_nothing(run, campaign, tmp_path
     assert ",," not in error
     assert (tmp_path / "there.json").read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["limits.toml", "there.json"]
+
+
+@pytest.fixture
+def without_a_key(monkeypatch, tmp_path):
+    """No key, no server, and nothing in the cache."""
+    for name in ("WANDB_API_KEY", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("OTPILOT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+
+
+SUMMARIES = Path(__file__).parent / "data" / "summaries" / "compare_runs_3.json"
+
+
+@pytest.mark.usefixtures("without_a_key")
+def test_what_lies_here_is_analysed_where_wandb_cannot_be_asked(run, campaign, tmp_path):
+    """Seed 004: where the network or the key fails, the analysis falls back on local compare_runs*.json."""
+    for place, sources in enumerate((("wandb:E/P", SUMMARIES), (SUMMARIES, "wandb:E/P"))):
+        report = tmp_path / f"{place}.md"
+        code, out, error = run("analyze", *sources, "--md", report)
+        assert (code, error) == (0, "")
+        for text in (out, report.read_text()):
+            assert "could not be asked for E/P" in " ".join(text.split())
+            assert "r1" in text
+    code, out, error = run("analyze", campaign / "fast", "--baseline", "wandb:E/P")
+    assert (code, error) == (0, "")
+
+
+@pytest.mark.usefixtures("without_a_key")
+def test_where_only_wandb_was_named_the_error_says_what_can_be_given(run, campaign):
+    code, _, error = run("analyze", "wandb:E/P")
+    assert code == 2
+    told = " ".join(error.split())
+    assert all(word in told for word in ("WANDB_API_KEY", "compare_runs*.json", "CSV", "offline folder", "run folders"))
+    assert run("compare", campaign / "fast", "wandb:E/P")[0] == 2
+    assert run("compare", "wandb:E/P", campaign / "fast")[0] == 2
+    assert run("postmortem", campaign / "fast", "--baseline", "wandb:E/P")[0] == 2
 
 
 def test_overwrite_writes_over_a_report(run, campaign, tmp_path):

@@ -93,6 +93,7 @@ class Case:
 
 CASES = [
     Case("converging", history({"train/l1_loss": early_fall(0.59)}), history({"train/l1_loss": early_fall(0.61)})),
+    Case("slow_start", history({"train/l1_loss": early_fall(0.61)}), history({"train/l1_loss": early_fall(0.59)})),
     Case("plateau", history({"train/l1_loss": falling(0.019)}), history({"train/l1_loss": falling(0.021)})),
     Case("loss_rising", history({"train/l1_loss": falling(-0.021)}), history({"train/l1_loss": falling(-0.019)})),
     Case(
@@ -317,7 +318,7 @@ def test_constant_curves_break_nothing(value, n):
 
 def test_a_constant_loss_neither_converges_nor_jitters():
     tags = {finding.tag for finding in diagnose(history({"train/l1_loss": steady(0.5)}))}
-    assert tags == {"plateau", "stale_metric"}
+    assert tags == {"plateau", "slow_start", "stale_metric"}
 
 
 def test_huge_alternating_values_break_nothing():
@@ -370,6 +371,79 @@ class TestPlateau:
 
     def test_it_never_rests_on_a_label_cost(self):
         assert "plateau" not in {f.tag for f in diagnose(history({LABEL: steady(0.02), "train/l1_loss": falling(0.1)}))}
+
+
+class TestSlowStart:
+    """Seed report 004: train L1 falls by at least 40 % within the first 2,000 steps."""
+
+    SLOW = {"train/l1_loss": line(0.518, 0.424), EVAL: line(0.66, 0.5)}  # noqa: RUF012 - never written to
+
+    @staticmethod
+    def tags(curves, **fields):
+        return {f.tag: f for f in diagnose(history(curves, **fields))}
+
+    def test_an_evaluation_that_improves_does_not_make_it_converging(self):
+        found = self.tags(self.SLOW)
+        assert "converging" not in found
+        assert (found["slow_start"].severity, found["slow_start"].evidence["evaluation"]) == ("warning", "improving")
+        assert found["slow_start"].evidence["fall"] == pytest.approx(0.17, abs=0.01)
+        assert "slow_start" in self.tags({"train/loss": line(1.0, 0.8)}, config=changed(policy__type="diffusion"))
+
+    def test_the_users_limit_counts(self):
+        run = history(self.SLOW)
+        assert "slow_start" not in {f.tag for f in diagnose(run, Thresholds(converging_fall=0.15))}
+        assert "slow_start" not in {f.tag for f in diagnose(run, Thresholds(converging_steps=5000))}
+
+    def test_cloning_counts_where_it_was_logged_and_not_the_whole_loss(self):
+        found = self.tags({"train/loss": early_fall(0.1), "train/bc_loss": early_fall(0.8)})
+        assert ("slow_start" in found, "converging" in found) == (True, False)
+        found = self.tags({"train/loss": early_fall(0.8), "train/bc_loss": early_fall(0.1)})
+        assert ("slow_start" in found, "converging" in found) == (False, True)
+
+    def test_a_run_that_caught_up_is_told_and_may_converge(self):
+        found = self.tags({"train/l1_loss": line(1.0, 0.1, 4 * N), EVAL: line(0.66, 0.3)})
+        assert found["slow_start"].severity == "info"
+        assert "converging" in found
+
+    @pytest.mark.parametrize(
+        "config",
+        [
+            changed(resume=True),
+            changed(policy__pretrained_path="lerobot/act_aloha"),
+            {"policy/pretrained_path": {"value": "outputs/checkpoints/last"}},
+            changed(
+                scheduler={"type": "cosine_decay_with_warmup", "num_warmup_steps": 2000},
+                use_policy_training_preset=False,
+            ),
+        ],
+    )
+    def test_runs_that_need_not_fall_so_fast_are_not_blamed(self, config):
+        assert "slow_start" not in self.tags(self.SLOW, config=config)
+
+    def test_weights_of_the_backbone_are_no_trained_policy(self):
+        config = changed(policy__pretrained_backbone_weights="ResNet18_Weights.IMAGENET1K_V1")
+        config["policy"]["pretrained_path"] = None
+        assert "slow_start" in self.tags(self.SLOW, config=config | {"resume": False})
+
+    def test_a_run_whose_first_2000_steps_were_not_seen_is_not_judged(self):
+        for steps in (50 * np.arange(1, 31), 1000 + 50 * np.arange(1, 41), 5000 + 50 * np.arange(1, 41)):
+            run = history([curve("train/l1_loss", line(0.518, 0.47, len(steps)), steps=steps)])
+            assert "slow_start" not in {f.tag for f in diagnose(run)}
+
+    def test_one_low_batch_at_the_beginning_is_no_slow_start(self):
+        values = early_fall(0.5)
+        values[0] = 0.6
+        assert "slow_start" not in self.tags({"train/l1_loss": values})
+
+    def test_of_a_summary_it_is_said_where_even_the_best_value_is_too_high(self):
+        def judged(best, step, name="train/l1_loss"):
+            summary = {name: {"first": 0.5, "last": best, "best": best, "best_step": step}}
+            whole = {"train/loss": {"first": 15.0, "last": 1.0, "best": 1.0, "best_step": step}}
+            return {f.tag for f in diagnose(history(config={}, summary=summary | whole))}
+
+        assert judged(0.42, 2000) == {"slow_start"}
+        assert judged(0.42, 1250) == set()
+        assert judged(0.25, 2000) == {"converging"}
 
 
 class TestMass:

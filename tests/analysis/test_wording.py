@@ -1,13 +1,17 @@
 """Wording: every finding can be said in both languages, with numbers, window and origin."""
 
+import ast
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from otpilot.analysis.diagnosis import TAGS, diagnose
+from otpilot.analysis.evidence_zh import EVIDENCE_ZH, VALUES_ZH
 from otpilot.analysis.findings import Finding
-from otpilot.analysis.phrases_zh import NOTES, ORIGINS_ZH
+from otpilot.analysis.notes_zh import NOTES
+from otpilot.analysis.phrases_zh import ORIGINS_ZH
 from otpilot.analysis.postmortem import postmortem
 from otpilot.analysis.result import analyze
 from otpilot.analysis.thresholds import Thresholds
@@ -17,6 +21,7 @@ from otpilot.analysis.wording import (
     change,
     describe,
     difference,
+    evidence,
     mechanism,
     note,
     sentence,
@@ -24,6 +29,9 @@ from otpilot.analysis.wording import (
     verdict_basis,
     verdict_word,
 )
+from otpilot.runs import sources
+from otpilot.runs.counting import counted
+from otpilot.runs.sources.summary_json import SummaryFile
 
 from .build import changed, history
 from .test_diagnosis import CASES, NAMED
@@ -67,6 +75,7 @@ def test_every_sentence_can_be_reached():
         finding = case.found(case.raises)
         written[case.tag] |= set(finding.evidence)
     extra = {"reason", "last", "first", "fall", "before", "level", "evaluations", "alarm_step", "rows", "last_finite"}
+    extra |= {"fell", "fall_late", "fall_best"}
     for lang in ("en", "zh"):
         for tag, phrase in PHRASES[lang].items():
             for text in phrase.sentences:
@@ -121,6 +130,8 @@ def written_notes():
     yield from postmortem(scored["a"], scored["b"]).notes
     yield from postmortem(scored["b"], scored["a"]).notes
     yield from postmortem(history(config=other), history(id="base")).notes
+    own = changed(use_policy_training_preset=False, scheduler={"type": "diffuser", "name": "cosine"})
+    yield from postmortem(history(), history(id="base", config=own)).notes
     ends = (("short", 0.39, 650), ("long", 0.34, 1250))
     short, long = (history((), id=i, summary={loss: {"last": x, "best": x, "best_step": s}}) for i, x, s in ends)
     yield from (*postmortem(short, long).notes, *analyze([short, long], baselines=["long"]).notes)
@@ -139,15 +150,117 @@ def written_notes():
         yield from (text for part in (*found.runs, *found.comparisons) for text in part.notes)
 
 
+SOURCES = Path(sources.__file__).parent
+
+
+def reader_notes():
+    """Every note and problem that a reader's code can write, with numbers in the place of what it fills in."""
+    for broken in (Path("nowhere.json"), Path(__file__)):
+        source = SummaryFile(path=broken)
+        assert not list(source.runs())
+        yield from source.problems
+    for path in sorted(SOURCES.glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for text in (text for node in ast.walk(tree) for text in texts_of(node)):
+            for number in (1, 3):
+                told = filled(text, number, tree)
+                if re.search("[a-z]{3}", told):  # else it is an error's own words
+                    yield told
+
+
+def texts_of(node):
+    """What a statement adds to notes or problems, as the syntax of its text."""
+    called = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "append"
+    assigned = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("note", "notes")
+    if called and ast.unparse(node.func.value).endswith(("notes", "problems")):
+        written = node.args[0]
+    elif assigned or (isinstance(node, ast.keyword) and node.arg == "notes"):
+        written = node.value
+    elif isinstance(node, ast.Raise) and "W&B could not be asked" in ast.unparse(node):
+        written = node.exc.args[0]
+    else:
+        return
+    outer = [one for one in ast.walk(written) if isinstance(one, ast.JoinedStr | ast.Constant)]
+    inner = {id(part) for one in outer for part in ast.walk(one) if part is not one}
+    inner |= {id(part) for one in ast.walk(written) if isinstance(one, ast.IfExp) for part in ast.walk(one.test)}
+    yield from (one for one in outer if id(one) not in inner and " " in ast.unparse(one))
+
+
+def filled(text, number, tree):
+    """The text that syntax makes, with `number` for every value that is not text itself."""
+    if isinstance(text, ast.Constant):
+        return str(text.value)
+    if isinstance(text, ast.JoinedStr):
+        return "".join(filled(part, number, tree) for part in text.values)
+    if isinstance(text, ast.FormattedValue):
+        return filled(text.value, number, tree)
+    if isinstance(text, ast.Call) and ast.unparse(text.func) == "counted":
+        return counted(number, text.args[1].value)
+    if isinstance(text, ast.Call) and ast.unparse(text.func) == "agree":
+        return filled(text.args[1 if number == 1 else 2], number, tree)
+    if isinstance(text, ast.Name) and (found := assigned_before(text, tree)) is not None:
+        return filled(found, number, tree)
+    return str(number)
+
+
+def assigned_before(name, tree):
+    """The last text that was assigned to a name above it."""
+    found = None
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Assign) or not 0 < name.lineno - node.lineno < 8:
+            continue
+        target, value = node.targets[0], node.value
+        pairs = zip(target.elts, value.elts, strict=False) if isinstance(value, ast.Tuple) else [(target, value)]
+        for one, what in pairs:
+            if ast.unparse(one) == name.id and isinstance(what, ast.JoinedStr | ast.Call):
+                found = what
+    return found
+
+
 def test_every_note_that_the_analysis_writes_has_chinese_words():
-    texts = set(written_notes())
+    texts = {*written_notes(), *reader_notes()}
     for text in texts:
         assert CHINESE.search(note(text, "zh")), text
         assert note(text, "en") == text
     for pattern, _ in NOTES:
         assert any(re.fullmatch(pattern, text) for text in texts), pattern
     assert note("7 of 9 runs hold no evaluation at all.", "zh") == "9 个 run 中有 7 个没有任何评估。"
+    assert note("1 of 1 run holds no evaluation at all.", "zh") == "1 个 run 中有 1 个没有任何评估。"
     assert note("3 rows were torn.", "zh") == "3 rows were torn."
+
+
+def test_numbers_of_things_agree_in_english():
+    one = next(f for f in diagnose(history({"train/made_up": [1.0] * 30})) if f.tag == "stale_metric")
+    assert "; 1 such metric: train/made_up." in sentence(one, "en")
+    short = next(f for f in diagnose(history({"train/loss": [1.0]})) if f.tag == "too_short")
+    assert sentence(short, "en").startswith("Too short to say: 1 row up to")
+    assert analyze([history({"train/loss": [1.0]})]).notes == ("1 of 1 run holds no evaluation at all.",)
+
+
+def test_evidence_is_told_in_chinese():
+    """Names of settings and metrics stay; every other name of evidence, and every word, has a Chinese one."""
+    summary = {
+        "train/l1_loss": {"first": 0.52, "last": 0.16, "best": 0.16},
+        "train/ot_pi_sum": {"first": 0.17, "last": 3.6e-4, "best": 1e-5},
+    }
+    cases = [finding for case in CASES if (finding := case.found(case.raises)) is not None]
+    cases += diagnose(history(config={}, summary=summary))
+    kept = {"reg", "tau_src", "tau_tgt", "weight_label", "weight_embed", "objective", "scheduler", "lr"}
+    for finding in cases:
+        assert set(finding.evidence) <= set(EVIDENCE_ZH)
+        for name, value in finding.evidence.items():
+            assert name in kept or CHINESE.search(EVIDENCE_ZH[name]), name
+            is_word = isinstance(value, str) and name not in {*kept, "names", "changed", "baseline", "reason"}
+            assert not is_word or (name, value) in VALUES_ZH, (name, value)
+    ends = next(finding for finding in cases if finding.evidence.get("rests_on"))
+    assert ("判断所据", "首末值") in evidence(ends, "zh")
+    assert ("rests on", "end points") in evidence(ends, "en")
+
+
+def test_what_a_config_does_not_say_is_told_in_chinese():
+    found = postmortem(history(config=changed(grad_accum_steps=4)), history(id="base"))
+    assert difference(found.differences[0], "zh").startswith("grad_accum_steps: （未设置） → 4")
+    assert difference(found.differences[0], "en").startswith("grad_accum_steps: (not set) → 4")
 
 
 def test_a_limit_set_by_the_user_says_so():
@@ -176,6 +289,13 @@ def test_verdicts_say_what_they_rest_on(verdict, lang):
     if verdict.basis == "t-interval":
         assert "-19.0% [" in text
         assert "3" in text
+
+
+def test_one_seed_is_told_what_a_verdict_needs():
+    for lang in ("en", "zh"):
+        assert "--noise 0.12" in verdict_basis(judge_floor([0.9], [0.4], scale="log", direction="min"), lang)
+        rates = judge_floor([0.3], [0.4], scale="difference", direction="max")
+        assert "--noise 0.05" in verdict_basis(rates, lang)
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

@@ -88,7 +88,7 @@ def test_a_file_by_an_older_trackio_without_run_ids(tmp_path):
     base.close()
     runs, _ = read(path)
     assert runs["a"].curves["train/loss"].steps.tolist() == [1]
-    assert runs["a"].notes == ("1 rows are garbled and were left out.",)
+    assert runs["a"].notes == ("1 row is garbled and was left out.",)
     assert math.isnan(runs["b"].curves["train/loss"].values[0])
 
 

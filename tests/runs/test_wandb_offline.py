@@ -132,8 +132,8 @@ def test_a_damaged_stretch_is_told_in_bytes_and_records(tmp_path, written, place
         written[: start + 9] + bytes(byte ^ 0xFF for byte in written[start + 9 : start + 12]) + written[start + 12 :]
     )
     run = read(tmp_path, damaged)
-    assert f"{end - start} bytes in 1 places are damaged (at {start})." in run.notes
-    assert any(note.startswith("1 of ") and "records are lost" in note for note in run.notes)
+    assert f"{end - start} bytes in 1 place are damaged (at {start})." in run.notes
+    assert any(note.startswith("1 of ") and "records is lost" in note for note in run.notes)
     assert run.state == "finished"
 
 

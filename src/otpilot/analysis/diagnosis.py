@@ -27,6 +27,7 @@ RULES: Mapping[str, Rule] = {
     "early_optimum_then_drift": rules_evaluation.early_optimum_then_drift,
     "loss_rising": rules_training.loss_rising,
     "plateau": rules_training.plateau,
+    "slow_start": rules_training.slow_start,
     "non_finite": rules_training.non_finite,
     "grad_norm_high": rules_optimiser.grad_norm_high,
     "grad_norm_spiking": rules_optimiser.grad_norm_spiking,

@@ -14,6 +14,17 @@ ENGLISH: dict[str, Phrase] = {
             "{metric} fell by {fall_pct}, from {first} to {last}.",
         ),
     ),
+    "slow_start": Phrase(
+        name="slow start",
+        sentences=(
+            "{metric} started slowly: within {L_converging_steps} steps it {fell_told}, from {first} to {then}, where a fall of "
+            "{L_converging_fall_pct} is asked for; by the end it is down {fall_late_pct}.",
+            "{metric} starts slowly: within {L_converging_steps} steps it {fell_told}, from {first} to {then}, where a fall of "
+            "{L_converging_fall_pct} is asked for; it is at {now} at the end.",
+            "{metric} starts slowly: even its best value is only {fall_best_pct} below the first, {first}, where a fall of "
+            "{L_converging_fall_pct} within {L_converging_steps} steps is asked for.",
+        ),
+    ),
     "plateau": Phrase(
         name="plateau",
         sentences=(
@@ -33,15 +44,15 @@ ENGLISH: dict[str, Phrase] = {
         name="diverged",
         sentences=(
             "{metric} exploded: {now} at the end, {factor} times its best level {best}.",
-            "{metric} is not finite in its last {rows} rows; its last finite value is {last_finite}.",
-            "{metric} is not finite in any of {rows} rows.",
+            "{metric} is not finite in its last {rows_told}; its last finite value is {last_finite}.",
+            "{metric} is not finite in any of {rows_told}.",
             "The run says that it diverged: {reason}",
         ),
     ),
     "too_short": Phrase(
         name="too short to say",
         sentences=(
-            "Too short to say: {rows} rows up to step {steps}; {L_min_points} rows and {L_min_steps} steps are needed.",
+            "Too short to say: {rows_told} up to step {steps}; {L_min_points} rows and {L_min_steps} steps are needed.",
         ),
     ),
     "mass_too_low": Phrase(
@@ -73,7 +84,7 @@ ENGLISH: dict[str, Phrase] = {
         name="cost not falling",
         sentences=(
             "{metric} {fall_told}, from {first} to {level}; a fall of {L_cost_fall_pct} within {L_cost_to_step} steps "
-            "is asked for ({terms} of {of} learned terms do not fall).",
+            "is asked for (learned terms that do not fall: {terms} of {of}).",
             "{metric} {fall_told}, from {first} to {last}; a fall of {L_cost_fall_pct} is asked for.",
         ),
     ),
@@ -136,8 +147,8 @@ ENGLISH: dict[str, Phrase] = {
     ),
     "stale_metric": Phrase(
         name="stale metric",
-        sentences=("{share_pct} of the values of {metric} repeat the one before (median relative change 0); {metrics} such "
-                   "metrics: {names}.",),
+        sentences=("{share_pct} of the values of {metric} repeat the one before (median relative change 0); {metrics_told}: "
+                   "{names}.",),
     ),
     "data_loading_bottleneck": Phrase(
         name="data loading is the bottleneck",

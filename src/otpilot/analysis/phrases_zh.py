@@ -13,6 +13,14 @@ CHINESE: dict[str, Phrase] = {
             "{metric} 下降 {fall_pct}（首 {first}，末 {last}）。",
         ),
     ),
+    "slow_start": Phrase(
+        name="收敛慢",
+        sentences=(
+            "{metric} 起步慢：{L_converging_steps} 步内{fall_told}（{first} → {then}），要求下降 ≥{L_converging_fall_pct}；至末段已下降 {fall_late_pct}。",
+            "{metric} 收敛慢：{L_converging_steps} 步内{fall_told}（{first} → {then}，末段 {now}），要求下降 ≥{L_converging_fall_pct}。",
+            "{metric} 收敛慢：最优值较首值 {first} 也只下降 {fall_best_pct}，要求 {L_converging_steps} 步内下降 ≥{L_converging_fall_pct}。",
+        ),
+    ),
     "plateau": Phrase(
         name="平台期",
         sentences=("{metric} 进入平台期（水平 {level}）：每 {L_plateau_steps} 步{fall_told}（±{error_pct}），要求下降 ≥{L_plateau_fall_pct}。",),
@@ -177,43 +185,3 @@ ORIGINS_ZH: dict[str, str] = {
     "stale_points": "otpilot：点数更少时可能偶然重复",
     "loading_share": "otpilot：加载占一步的一半以上（种子报告 001：0.274 s 中占 0.167 s）",
 }
-
-# Notes are written in English where they arise; (pattern, Chinese), the groups of the pattern are \1, \2, ...
-NOTES: tuple[tuple[str, str], ...] = (
-    (
-        r"Only a validation loss exists for (?:both|these runs), no closed-loop success\..*",
-        "只有验证损失，没有闭环成功率。仅凭损失可能把方法排反：曾有一例，成功率最高的 source-only 按损失排在最后。",
-    ),
-    (r"Closed-loop success exists for some runs only.*", "只有部分 run 有闭环成功率；两者都有时，它优先于验证损失。"),
-    (r"(\d+) of (\d+) runs hold no evaluation at all\.", r"\2 个 run 中有 \1 个没有任何评估。"),
-    (
-        r"Left out of the verdict, for want of finite evaluations near an equal step: (.+)\.",
-        r"以下 run 在相同步数附近没有有限的评估值，未计入结论：\1。",
-    ),
-    (
-        r"Diverged: (.+)\. What breaks on some seeds is not better.*",
-        r"已发散：\1。部分种子发散的配置不能凭剩余种子算更好。",
-    ),
-    (r"The run is not worse than the baseline.*", "该 run 并不差于基线，无需解释；差异照列。"),
-    (
-        r"Between seeds, scores of one configuration have varied by (\S+) %: this may be noise\.",
-        r"同一配置在不同随机种子间相差可达 \1%：可能只是噪声。",
-    ),
-    (
-        r"The seeds differ; between seeds, scores of one configuration have varied by (\S+) %\.",
-        r"随机种子不同；同一配置在不同种子间相差可达 \1%。",
-    ),
-    (r"The two runs were not evaluated alike.*", "两个 run 的评估方式不同，得分未必可比。"),
-    (r"The ranking rests on a validation loss.*", "排序依据是验证损失，可能把方法排反。"),
-    (
-        r"The values are the last ones of each run, at different or unknown steps.*",
-        "数值取自各 run 的末值，步数不同或未知：较短的 run 可能显得更差。",
-    ),
-    (
-        r"The last value of (.+) is worse than that of (.+), but at a different or unknown step.*",
-        r"\1 的末值差于 \2，但步数不同或未知，故不算回退。",
-    ),
-    (r"Jitter could not be compared.*", "抖动无法比较：两个 run 没有共同的训练指标尾段。"),
-    (r"(\d+) of (\d+) metrics are not drawn\.", r"\2 个指标中有 \1 个未绘制。"),
-    (r"A run with id (.+) was read before; this one is called (.+)\.", r"id 为 \1 的 run 已读入；本 run 改称 \2。"),
-)

@@ -14,6 +14,7 @@ from typing import Literal
 from otpilot.analysis.compare import at_equal_step, compare_pair, score_metrics
 from otpilot.analysis.scorecard import JITTER_METRICS, ScoreCard, card_of
 from otpilot.analysis.settings import Setting
+from otpilot.analysis.single_change import ABSENT, SingleChange, single_changes
 from otpilot.analysis.thresholds import Thresholds
 from otpilot.analysis.view import RunView, is_success
 from otpilot.runs.history import RunHistory
@@ -41,15 +42,9 @@ AREAS: tuple[tuple[str, Area], ...] = (
 )
 ORDER: tuple[Area, ...] = ("optimiser", "schedule", "model", "data", "transport", "other", "evaluation", "seed")
 NOISY_ORDER: tuple[Area, ...] = ("transport", "optimiser", "schedule", "model", "data", "other", "evaluation", "seed")
-PRESET_KEYS = {
-    "optimizer.lr": "policy.optimizer_lr",
-    "optimizer.weight_decay": "policy.optimizer_weight_decay",
-    "optimizer.grad_clip_norm": "policy.optimizer_grad_clip_norm",
-    "scheduler.type": "policy.scheduler_name",
-    "scheduler.num_warmup_steps": "policy.scheduler_warmup_steps",
-}
-ABSENT = "(not set)"
 UNEQUAL_STEPS = "The values are the last ones of each run, at different or unknown steps: a shorter run can look worse."
+NO_SINGLE_EDIT = "No single setting of this run's config would test:"
+NAMED = 10
 SEED_SPREAD = 12
 """Percent by which one long configuration varied over three seeds (design/statistics.md)."""
 
@@ -80,15 +75,6 @@ class JitterEvidence:
     better: float | None
     exploded: bool | None
     limit: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class SingleChange:
-    """One edit of the worse run's config, by the key that takes effect there."""
-
-    key: str
-    value: Setting
-    instead_of: Setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,10 +118,7 @@ def explain(worse: ScoreCard, better: ScoreCard, limits: Thresholds) -> PostMort
     noisy = bool(jitter.exploded)
     differences = rank_differences(worse.settings, better.settings, limits, noisy=noisy) if recorded else ()
     suspects = [item for item in differences if item.could_explain]
-    changes = [
-        SingleChange(key=effective_key(item.key, worse), value=_given(item.better), instead_of=_given(item.worse))
-        for item in suspects
-    ]
+    changes, untested = single_changes(suspects, worse, better)
     metrics = score_metrics([worse], [better])
     pair = (
         compare_pair(worse, better, metric=metrics[0], evaluations=int(limits.score_evaluations)) if metrics else None
@@ -153,9 +136,14 @@ def explain(worse: ScoreCard, better: ScoreCard, limits: Thresholds) -> PostMort
         jitter=jitter,
         mechanism=_mechanism(worse, differences, jitter) if recorded or worse.diverged else "unknown",
         test=changes[0] if changes else None,
-        follow_up=tuple(changes[1:]),
+        follow_up=changes[1:],
         notes=(
             *([] if values is fair else [UNEQUAL_STEPS]),
+            *(
+                [f"{NO_SINGLE_EDIT} {', '.join(untested[:NAMED])}{' ...' if untested[NAMED:] else ''}."]
+                if untested
+                else []
+            ),
             *_notes(differences, metrics[0] if metrics else None, jitter, None if values is None else values.percent),
         ),
     )
@@ -199,11 +187,6 @@ def compare_jitter(worse: ScoreCard, better: ScoreCard, limits: Thresholds) -> J
 def area_of(key: str) -> Area:
     """Return what part of a run a setting belongs to."""
     return next((area for pattern, area in AREAS if re.match(pattern, key)), "other")
-
-
-def effective_key(key: str, card: ScoreCard) -> str:
-    """Return the key whose edit takes effect: the policy's own under use_policy_training_preset."""
-    return PRESET_KEYS.get(key, key) if card.preset else key
 
 
 def _difference(key: str, worse: Setting, better: Setting, limits: Thresholds) -> ConfigDifference:
@@ -278,7 +261,3 @@ def _same(one: Setting, other: Setting) -> bool:
     if {one, other} <= {None, ABSENT}:
         return True  # not given and null are the same setting
     return one == other
-
-
-def _given(value: Setting) -> Setting:
-    return None if value == ABSENT else value

@@ -16,6 +16,7 @@ from otpilot.analysis.thinning import drawing_order, thin
 from otpilot.analysis.thresholds import Thresholds
 from otpilot.analysis.view import EVALUATION_LOSSES, SUCCESS_MEAN, RunView
 from otpilot.errors import RunError, closest
+from otpilot.runs.counting import agree, counted
 from otpilot.runs.history import Curve, Event, RunHistory, State
 from otpilot.runs.metric_names import canonical
 
@@ -153,8 +154,9 @@ def report_run(history: RunHistory, limits: Thresholds, *, points: int = CURVE_P
     statistics |= summary_statistics(history, skip=statistics)
     drawn = drawing_order(history.curves)[:DRAWN_CURVES]
     notes = list(history.notes)
-    if len(drawn) < len(history.curves):
-        notes.append(f"{len(history.curves) - len(drawn)} of {len(history.curves)} metrics are not drawn.")
+    left = len(history.curves) - len(drawn)
+    if left:
+        notes.append(f"{left} of {len(history.curves)} metrics {agree(left, 'is', 'are')} not drawn.")
     report = RunReport(
         id=history.id,
         name=history.name,
@@ -287,5 +289,6 @@ def _notes(cards: Sequence[ScoreCard]) -> tuple[str, ...]:
             "Closed-loop success exists for some runs only; it outranks the validation loss where both have it."
         )
     if cards and len(judged) < len(cards):
-        notes.append(f"{len(cards) - len(judged)} of {len(cards)} runs hold no evaluation at all.")
+        left = len(cards) - len(judged)
+        notes.append(f"{left} of {counted(len(cards), 'run')} {agree(left, 'holds', 'hold')} no evaluation at all.")
     return tuple(notes)

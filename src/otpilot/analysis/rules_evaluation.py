@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from otpilot.analysis.findings import Finding
-from otpilot.analysis.rules_training import too_short
+from otpilot.analysis.rules_training import slow_start, too_short
 from otpilot.analysis.view import EVALUATION_LOSSES, SUCCESS_MEAN, RunView, single_noise
 
 SMOOTH = 3  # a rolling median over three evaluations: one lucky one is no optimum
@@ -23,10 +23,16 @@ def early_optimum_then_drift(view: RunView) -> Finding | None:
 
 
 def evaluation_improving(view: RunView) -> Finding | None:
-    """Say that the evaluation still gets better: `converging` on its metric, a reason not to act on the mass alone."""
+    """Say that the evaluation still gets better: `converging` on its metric, a reason not to act on the mass alone.
+
+    A run that started slowly is not called converging; that finding says what the evaluation does.
+    """
     name = view.evaluation_metric
     window = None if name is None else view.window(name)
     if window is None or view.evaluation != "improving" or view.once(too_short) is not None:
+        return None
+    slow = view.once(slow_start)
+    if slow is not None and slow.severity != "info":
         return None
     before, now = view.evaluation_levels
     return Finding(

@@ -6,9 +6,10 @@ Single values instead of levels: every finding here is at most a warning, and sa
 from collections.abc import Mapping
 
 from otpilot.analysis.findings import Finding, Number, Severity
+from otpilot.analysis.rules_training import CLONING_LOSSES
 from otpilot.analysis.settings import key_settings
 from otpilot.analysis.thresholds import Thresholds
-from otpilot.analysis.view import COST, EVALUATION_LOSSES, MASS, TRAINING_LOSSES, is_success
+from otpilot.analysis.view import COST, EVALUATION_LOSSES, MASS, is_success
 from otpilot.runs.history import RunHistory
 from otpilot.runs.metric_names import metric_info
 
@@ -22,11 +23,27 @@ def summary_findings(history: RunHistory, limits: Thresholds) -> tuple[Finding, 
 
 
 def _loss(history: RunHistory, limits: Thresholds) -> Finding | None:
-    for name in TRAINING_LOSSES:
-        fall = _fall(history.summary.get(name, {}))
-        if fall is not None and fall >= limits.converging_fall:
-            return _finding("converging", "info", name, history, limits, ("converging_fall",), fall=fall)
-    return None
+    falls = {name: fall for name in CLONING_LOSSES if (fall := _fall(history.summary.get(name, {}))) is not None}
+    name = next(iter(falls), None)
+    if name is None:
+        return None
+    if falls[name] >= limits.converging_fall:
+        return _finding("converging", "info", name, history, limits, ("converging_fall",), fall=falls[name])
+    slow = _slow(name, history, limits)
+    if slow is None:
+        return None
+    names = ("converging_steps", "converging_fall")
+    return _finding("slow_start", "warning", name, history, limits, names, fall=falls[name], fall_best=slow)
+
+
+def _slow(name: str, history: RunHistory, limits: Thresholds) -> float | None:
+    """Return the fall of a loss to its best value where even that is too small, in a run known to reach 2,000 steps."""
+    figures = history.summary.get(name, {})
+    reached = max((one.get("best_step") or 0 for one in history.summary.values()), default=0)
+    fall = _fall({"first": figures.get("first"), "last": figures.get("best")})
+    if fall is None or reached < limits.converging_steps or fall >= limits.converging_fall:
+        return None
+    return None if key_settings(history.config).from_weights else fall
 
 
 def _mass(history: RunHistory, limits: Thresholds) -> Finding | None:

@@ -1,4 +1,4 @@
-"""Rules about the training loss: converging, plateau, rising, diverged, not finite, too short to say."""
+"""Rules about the training loss: converging, slow, plateau, rising, diverged, not finite, too short to say."""
 
 import math
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ from otpilot.analysis.view import (
     robust_slope,
 )
 
+CLONING_LOSSES = ("train/l1_loss", "train/bc_loss", "train/loss")
+"""What shows that cloning converges; the whole loss, which has the transport's in it, where nothing else was logged."""
 GRAD_NORM = "train/grad_norm"
 CLEARLY = 3
 """So many times over the limit, a loss has exploded even where its first value was as high."""
@@ -46,26 +48,91 @@ def too_short(view: RunView) -> Finding | None:
 
 def converging(view: RunView) -> Finding | None:
     """Say that the training loss fell far enough within the first 2,000 steps, and stayed there."""
+    early = _early_fall(view)
     limits = view.limits
-    name = view.first_of(TRAINING_LOSSES, at_least=int(limits.min_points))
+    if early is None:
+        return None
+    fall, still = relative_fall(early.first, early.then), relative_fall(early.first, early.now)
+    if fall is None or still is None or min(fall, still) < limits.converging_fall:
+        return None
+    return Finding(
+        tag="converging",
+        severity="info",
+        metric=early.metric,
+        window=early.window.span,
+        evidence={"first": early.first, "then": early.then, "fall": fall, "now": early.now, "fall_now": still},
+        thresholds=limits.limits("converging_steps", "converging_fall"),
+    )
+
+
+def slow_start(view: RunView) -> Finding | None:
+    """Say that the training loss fell by less than 40 % within the first 2,000 steps; only information if it has since.
+
+    Silent where these steps were not seen whole, and where a slow start is no surprise: the run began from weights that
+    were trained before, or its learning rate was still warming up for half of them.
+    """
+    early, limits = _early_fall(view), view.limits
+    if early is None or view.settings.from_weights or not early.is_whole(limits.converging_steps):
+        return None
+    if 2 * (view.settings.warmup_steps or 0) >= limits.converging_steps:
+        return None
+    # One low batch at the beginning must not make the fall look small.
+    first = max(early.first, early.window.first(int(limits.min_points)).level)
+    fall, still = relative_fall(first, early.then), relative_fall(first, early.now)
+    if fall is None or still is None or fall >= limits.converging_fall:
+        return None
+    late = still >= limits.converging_fall
+    return Finding(
+        tag="slow_start",
+        severity="info" if late else "warning",
+        metric=early.metric,
+        window=early.window.span,
+        evidence={
+            "first": first,
+            "then": early.then,
+            "fall": fall,
+            "now": early.now,
+            "fall_late" if late else "fall_now": still,
+            "evaluation": view.evaluation,
+        },
+        thresholds=limits.limits("converging_steps", "converging_fall"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _EarlyFall:
+    """How cloning began: its loss over the first 2,000 steps, the first value and the levels at their end and now."""
+
+    metric: str
+    window: Window
+    first: float
+    then: float
+    now: float
+    last_step: int
+
+    def is_whole(self, steps: float) -> bool:
+        """Whether the log has the beginning, its first quarter at least, and reaches over that many steps."""
+        begin, end = self.window.span
+        spacing = (end - begin) / max(1, len(self.window) - 1)
+        return begin <= max(steps / 4, spacing) and self.last_step + spacing >= steps
+
+
+def _early_fall(view: RunView) -> _EarlyFall | None:
+    limits = view.limits
+    name = view.first_of(CLONING_LOSSES, at_least=int(limits.min_points))
     whole = None if name is None else view.window(name)
     if name is None or whole is None or view.once(diverged) is not None or view.once(too_short) is not None:
         return None
     early = whole.between(-1, limits.converging_steps)
     if len(early) < limits.min_points:
         return None
-    first, then = float(early.values[0]), _end(early, view).level
-    now = _end(whole, view).level
-    fall, still = relative_fall(first, then), relative_fall(first, now)
-    if fall is None or still is None or min(fall, still) < limits.converging_fall:
-        return None
-    return Finding(
-        tag="converging",
-        severity="info",
+    return _EarlyFall(
         metric=name,
-        window=early.span,
-        evidence={"first": first, "then": then, "fall": fall, "now": now, "fall_now": still},
-        thresholds=limits.limits("converging_steps", "converging_fall"),
+        window=early,
+        first=float(early.values[0]),
+        then=_end(early, view).level,
+        now=_end(whole, view).level,
+        last_step=whole.span[1],
     )
 
 

@@ -1,10 +1,11 @@
 """What is kept of a run to compare it with others: evaluations, settings, jitter. Small, unlike a history."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from otpilot.analysis.rules_training import diverged
-from otpilot.analysis.settings import KeySettings, Setting, comparable, key_settings, preset_in_effect
+from otpilot.analysis.settings import KeySettings, Setting, comparable, key_settings, nested, preset_in_effect
 from otpilot.analysis.statistics import Endpoint, MetricStatistics, Stability, Tail, curve_statistics
 from otpilot.analysis.view import COST, EVALUATION_LOSSES, RunView, is_success
 from otpilot.runs.history import Curve, RunHistory
@@ -18,6 +19,7 @@ class ScoreCard:
 
     `evaluations` are the curves by which runs are ranked, in step order, NaN kept; `endpoints` the first, last and
     best values of the same metrics (also of a summary without curves); `jitters` the tail jitter of training metrics.
+    `config` is the whole one, nested.
     """
 
     id: str
@@ -29,6 +31,7 @@ class ScoreCard:
     endpoints: Mapping[str, Endpoint]
     jitters: Mapping[str, float]
     diverged: bool
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def successes(self) -> tuple[str, ...]:
@@ -62,6 +65,7 @@ def score_card(view: RunView, statistics: Mapping[str, MetricStatistics]) -> Sco
         endpoints={name: found.endpoint for name, found in statistics.items() if ranks(name)},
         jitters={name: value for name, value in jitters.items() if value is not None},
         diverged=view.once(diverged) is not None,
+        config=nested(history.config),
     )
 
 

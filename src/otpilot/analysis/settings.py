@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal
 
 from otpilot.config.compat import LOSS_ALIASES
 from otpilot.config.resuming import without_resumption
@@ -33,6 +33,7 @@ class KeySettings:
     `prior: diagonal`. `weight_embed` and `weight_label` are those of the first term that has one above 0, else 0.
     `lambda_ot` is a number or "auto". The optimiser is the one in effect (the policy's own under
     use_policy_training_preset). `embed_terms` and `label_terms` name the terms with and without a learned encoding.
+    `from_weights` is true where the run was resumed, or began from the weights of a policy trained before.
     """
 
     policy: str | None = None
@@ -62,6 +63,7 @@ class KeySettings:
     seed: int | None = None
     embed_terms: tuple[str, ...] = ()
     label_terms: tuple[str, ...] = ()
+    from_weights: bool = False
 
 
 def nested(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,12 +131,34 @@ def key_settings(config: Mapping[str, Any]) -> KeySettings:
         seed=_whole(body.get("seed")),
         embed_terms=tuple(_term_name(term) for term in terms if (_number(term.get("weight_embed")) or 0) > 0),
         label_terms=tuple(_term_name(term) for term in terms if (_number(term.get("weight_embed")) or 0) <= 0),
+        from_weights=_flag(body.get("resume")) is True or _trained_before(_section(body, "policy")),
     )
 
 
 def preset_in_effect(config: Mapping[str, Any]) -> bool:
     """Return whether the policy's own optimiser is used, not the `optimizer` section (LeRobot's default)."""
     return _flag(nested(config).get("use_policy_training_preset")) is not False
+
+
+def section_in_effect(config: Mapping[str, Any], name: Literal["optimizer", "scheduler"]) -> dict[str, Any] | None:
+    """Return the section that spells out the optimiser or the schedule that is really used; None for no schedule.
+
+    Under the preset it is the recorded one with the policy's values, since LeRobot writes down there what it made.
+    """
+    body = nested(config)
+    policy, section = _section(body, "policy"), dict(_section(body, name))
+    if not preset_in_effect(config):
+        return section or None
+    kind = _text(policy.get("type"))
+    if name == "scheduler":
+        if "scheduler_name" in policy or kind == "diffusion":
+            warmup = policy.get("scheduler_warmup_steps", 500)
+            return {"type": "diffuser", "name": policy.get("scheduler_name", "cosine"), "num_warmup_steps": warmup}
+        return None if kind == "act" else section or None
+    own = {key: policy.get(f"optimizer_{key}") for key in ("lr", "betas", "eps", "weight_decay", "grad_clip_norm")}
+    section.setdefault("type", {"act": "adamw", "diffusion": "adam"}.get(kind or ""))
+    found = {**section, **{key: value for key, value in own.items() if value is not None}}
+    return {key: value for key, value in found.items() if value is not None} or None
 
 
 def _optimiser(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,6 +183,11 @@ def _optimiser(body: Mapping[str, Any]) -> dict[str, Any]:
     if first is given and "scheduler" in body:
         found["scheduler"] = given["scheduler"]  # null means none, whatever the policy would have liked
     return {**found, "scheduler_known": "scheduler" in body or found["scheduler"] is not None}
+
+
+def _trained_before(policy: Mapping[str, Any]) -> bool:
+    """Whether a policy began from a checkpoint; the backbone's weights of ACT and Diffusion are none."""
+    return any(policy.get(key) not in (None, "", "null", "None") for key in ("pretrained_path", "path"))
 
 
 def _effective_optimiser(body: Mapping[str, Any], flat: dict[str, Setting]) -> dict[str, Setting]:

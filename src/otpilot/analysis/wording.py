@@ -1,21 +1,29 @@
 """Findings, verdicts and post-mortems in words, English or Chinese, with numbers and the origin of the limits."""
 
+import json
 import re
 import string
+from collections.abc import Mapping
 from typing import Literal
 
+from otpilot.analysis.evidence_zh import EVIDENCE_ZH, VALUES_ZH
 from otpilot.analysis.findings import Finding, Number, Threshold
+from otpilot.analysis.notes_zh import NOTES
 from otpilot.analysis.phrases import EVALUATION, Phrase
 from otpilot.analysis.phrases_en import ENGLISH
-from otpilot.analysis.phrases_zh import CHINESE, NOTES, ORIGINS_ZH
-from otpilot.analysis.postmortem import ConfigDifference, PostMortem, SingleChange
+from otpilot.analysis.phrases_zh import CHINESE, ORIGINS_ZH
+from otpilot.analysis.postmortem import ConfigDifference, PostMortem
+from otpilot.analysis.single_change import ABSENT, SingleChange
 from otpilot.analysis.thresholds import Thresholds
-from otpilot.analysis.verdict import Verdict
+from otpilot.analysis.verdict import RATE_NOISE, Verdict
+from otpilot.runs.counting import counted
 
 Lang = Literal["en", "zh"]
 
 PHRASES: dict[Lang, dict[str, Phrase]] = {"en": ENGLISH, "zh": CHINESE}
 MASS_TAGS = ("mass_too_low", "mass_too_high", "mass_collapsing", "off_diagonal", "transport_eating")
+MEASURED_NOISE = {"log": "0.12", "difference": f"{RATE_NOISE:g}"}
+"""Examples: one long configuration over three seeds (design/statistics.md), and success over 100 episodes."""
 WORDS_ZH = {"better": "更好", "worse": "更差", "not distinguishable": "无法区分"}
 
 
@@ -50,6 +58,8 @@ def sentence(finding: Finding, lang: Lang) -> str:
     state = finding.evidence.get("evaluation")
     if finding.tag in MASS_TAGS and state in EVALUATION[lang]:
         parts.append(EVALUATION[lang][str(state)])
+    if finding.tag == "slow_start" and state == "improving":
+        parts.append("The evaluation still improves." if lang == "en" else "但评估仍在变好。")
     if finding.evidence.get("rests_on"):
         parts.append("Judged by end points alone." if lang == "en" else "（仅据首末值判断）")
     if finding.evidence.get("outranked"):
@@ -70,6 +80,17 @@ def origin(limit: Threshold, lang: Lang) -> str:
     return ORIGINS_ZH[limit.name] if known else f"用户设定（默认 {getattr(default, limit.name, '–')}）"
 
 
+def evidence(finding: Finding, lang: Lang) -> tuple[tuple[str, str], ...]:
+    """Return the numbers of a finding as (name, value) in words; what is not known is left out."""
+    known = [(name, value) for name, value in finding.evidence.items() if value is not None]
+    if lang == "en":
+        return tuple((name.replace("_", " "), short(value)) for name, value in known)
+    return tuple(
+        (EVIDENCE_ZH.get(name, name.replace("_", " ")), VALUES_ZH.get((name, str(value)), short(value)))
+        for name, value in known
+    )
+
+
 def verdict_word(verdict: Verdict, lang: Lang) -> str:
     """Return better, worse or not distinguishable."""
     return verdict.word if lang == "en" else WORDS_ZH[verdict.word]
@@ -79,11 +100,13 @@ def verdict_basis(verdict: Verdict, lang: Lang) -> str:
     """Return what a verdict rests on, with its interval, or why nothing can be said."""
     interval = _interval(verdict)
     noise = "" if verdict.noise is None else short(verdict.noise)
+    measured = MEASURED_NOISE[verdict.scale]
     english = {
         "t-interval": f"{interval} over {verdict.pairs} seeds paired (95 % t-interval).",
         "noise floor": f"{interval} against the noise floor of repeated runs (SD {noise}).",
         "no spread": f"{interval} in each of {verdict.pairs} seeds alike, which gives no estimate of the noise.",
-        "no seeds": f"{interval}, one seed and no noise floor known: repeat the baseline or add seeds.",
+        "no seeds": f"{interval}, one seed and no noise floor known: repeat the baseline, add seeds, or give the "
+        f"standard deviation that equal runs were measured to have, such as --noise {measured}.",
         "no scores": "No finite evaluations at an equal step.",
         "diverged": f"{interval} by the seeds that are left, but others diverged: that is not better.",
     }
@@ -91,7 +114,8 @@ def verdict_basis(verdict: Verdict, lang: Lang) -> str:
         "t-interval": f"{interval}（{verdict.pairs} 个种子配对，95% t 区间）。",
         "noise floor": f"{interval}，对照重复 run 的噪声底（SD {noise}）。",
         "no spread": f"{interval}，{verdict.pairs} 个种子差值完全相同，无法估计噪声。",
-        "no seeds": f"{interval}，只有一个种子且噪声底未知：请重复基线或增加种子。",
+        "no seeds": f"{interval}，只有一个种子且噪声底未知：请重复基线、增加种子，"
+        f"或用 --noise 给出相同配置重复运行的实测标准差（如 --noise {measured}）。",
         "no scores": "相同步数处没有有限的评估值。",
         "diverged": f"仅剩余种子为{interval}，但其他种子已发散：不能算更好。",
     }
@@ -140,9 +164,8 @@ def difference(found: ConfigDifference, lang: Lang) -> str:
         judged = "could explain it" if lang == "en" else "可能解释"
     else:
         judged = "not enough to explain it" if lang == "en" else "不足以解释"
-    return (
-        f"{found.key}: {setting(found.better)} → {setting(found.worse)}{factor}{', ' if lang == 'en' else '，'}{judged}"
-    )
+    comma = ", " if lang == "en" else "，"
+    return f"{found.key}: {setting(found.better, lang)} → {setting(found.worse, lang)}{factor}{comma}{judged}"
 
 
 def change(found: SingleChange, lang: Lang) -> str:
@@ -162,8 +185,12 @@ def note(text: str, lang: Lang) -> str:
     return text
 
 
-def setting(value: object) -> str:
-    """Return a setting as it is printed: numbers short, nothing as null."""
+def setting(value: object, lang: Lang = "en") -> str:
+    """Return a setting as it is printed: numbers short, nothing as null, a section as JSON."""
+    if value == ABSENT and lang == "zh":
+        return "（未设置）"
+    if isinstance(value, Mapping):
+        return json.dumps(value, ensure_ascii=False, default=str)
     if isinstance(value, bool) or value is None:
         return {None: "null", True: "true", False: "false"}[value]
     return short(value) if isinstance(value, int | float) else str(value)
@@ -194,6 +221,10 @@ def _fields(finding: Finding, lang: Lang) -> dict[str, str]:
     if isinstance(fall, float):
         words = ("falls by ", "rises by ") if lang == "en" else ("下降 ", "上升 ")
         fields["fall_told"] = f"{words[fall < 0]}{abs(100 * fall):.3g}%"
+        fields["fell_told"] = f"{('fell by', 'rose by')[fall < 0]} {abs(100 * fall):.3g}%"
+    for name, thing in (("rows", "row"), ("metrics", "such metric")):
+        if isinstance(number := finding.evidence.get(name), int):
+            fields[f"{name}_told"] = counted(number, thing)
     for limit in finding.thresholds:
         fields[f"L_{limit.name}"] = f"{limit.value:g}"
         fields[f"L_{limit.name}_pct"] = f"{100 * limit.value:g}%"

@@ -10,11 +10,13 @@ import typer
 from rich.console import Console
 
 from otpilot.errors import ConfigError, RunError, closest
+from otpilot.runs.counting import counted
 
 if TYPE_CHECKING:
     from otpilot.analysis.result import Analysis
     from otpilot.analysis.thresholds import Thresholds
     from otpilot.runs.history import RunHistory
+    from otpilot.runs.sources.source import Source
 
 app = typer.Typer()
 console = Console(highlight=False)
@@ -105,7 +107,7 @@ class Reading:
     progress: Callable[[str], None] = field(default=lambda _: None)
 
     def histories(self) -> "Iterator[RunHistory]":
-        """Yield each run under an id that no other has.
+        """Yield each run under an id that no other has; a source that fails is a problem if another holds a run.
 
         Raises:
             RunError: If a source does not exist, or none holds a run.
@@ -116,17 +118,24 @@ class Reading:
         taken: set[str] = set()
         for place, source in enumerate(opened):
             is_baseline = place >= len(self.sources)
-            for history in source.runs():
+            for history in self._readable(source):
                 self.found += 1
                 named = _under_own_id(history, taken)
                 taken.add(named.id)
                 if is_baseline:
                     self.baselines.append(named.id)
-                self.progress(f"{self.found} runs read: {named.name}")
+                self.progress(f"{counted(self.found, 'run')} read: {named.name}")
                 yield named
             self.problems += source.problems
         if self.found == 0:
             raise RunError(" ".join(self.problems) or f"No runs in {', '.join(self.sources)}.")
+
+    def _readable(self, source: "Source") -> "Iterator[RunHistory]":
+        """Yield a source's runs up to where it fails as a whole (a W&B server that cannot be had, say)."""
+        try:
+            yield from source.runs()
+        except RunError as error:
+            self.problems.append(str(error))
 
 
 @app.command(no_args_is_help=True)
@@ -171,6 +180,8 @@ def compare(
     outputs = Outputs(md=md, html=html, json=json, lang=lang, append=append, overwrite=overwrite, note=note)
     reading = Reading(sources=[run], against=baselines)
     analysis = _analyze(reading, baselines=[], limits=_limits(thresholds), noise=noise)
+    if reading.problems and not 0 < len(reading.baselines) < reading.found:  # one of the two sides is missing
+        raise RunError(" ".join(reading.problems))
     _show(analysis, reading, outputs, only="comparison")
 
 
@@ -186,6 +197,7 @@ def postmortem(
     append: Append = False,
     overwrite: Overwrite = False,
     thresholds: Limits = None,
+    noise: Noise = None,
     note: Note = "",
 ) -> None:
     """Say why a run is worse than another: what differs, what could explain it, what single change would test it."""
@@ -203,7 +215,7 @@ def postmortem(
         )
         if worse.id == better.id:
             raise RunError(f"{run!r} and {baseline!r} are the same run; give two.")
-        analysis = run_analysis([worse, better], baselines=[better.id], thresholds=limits)
+        analysis = run_analysis([worse, better], baselines=[better.id], thresholds=limits, noise=noise)
         analysis = dataclasses.replace(analysis, postmortems=(explain(worse, better, limits),))
     _show(analysis, reading, outputs, only="postmortem")
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 from otpilot.commands.analysis import Limits, Reading, Sources
 from otpilot.config.files import read_config_file
 from otpilot.errors import ConfigError
+from otpilot.runs.counting import counted
 
 if TYPE_CHECKING:
     from otpilot.pilot.candidates import Candidates
@@ -114,7 +115,7 @@ def _baseline_hint(candidates: "Candidates") -> tuple[str, ...]:
 
 def _show(candidates: "Candidates", chosen: "tuple[ChosenParent, ...]", batch: "Batch") -> None:
     scored = f", scored by {candidates.metric}" if candidates.metric else ""
-    console.print(f"{len(candidates.parents)} runs to derive from{scored}.", markup=False)
+    console.print(f"{counted(len(candidates.parents), 'run')} to derive from{scored}.", markup=False)
     for choice in chosen:
         tags = ", ".join(f"{f.tag} ({f.severity})" for f in choice.parent.findings if f.severity != "info")
         line = f"[bold]{escape(choice.parent.id)}[/]: {escape(choice.reason)}"

@@ -6,9 +6,10 @@ import numpy as np
 
 from otpilot.analysis.compare import Comparison, Difference, PairComparison
 from otpilot.analysis.findings import Finding, Threshold
-from otpilot.analysis.postmortem import ConfigDifference, JitterEvidence, PostMortem, SingleChange
+from otpilot.analysis.postmortem import ConfigDifference, JitterEvidence, PostMortem
 from otpilot.analysis.result import Analysis, RunReport
 from otpilot.analysis.settings import KeySettings
+from otpilot.analysis.single_change import SingleChange
 from otpilot.analysis.statistics import curve_statistics
 from otpilot.analysis.thresholds import Thresholds
 from otpilot.analysis.verdict import Verdict

@@ -7,6 +7,7 @@ statistics: digits beyond the printed ones are searched for, so that differences
 # ruff: noqa: E501 - scripts for the page and tables of figures
 
 import calendar
+import io
 import time
 from pathlib import Path
 
@@ -222,7 +223,59 @@ def test_the_baseline_comparison_of_seed_report_002():
     )
 
 
+def test_a_best_value_is_compared_with_the_baselines_best():
+    """The least of many evaluations against one value makes any run look better; the last is named, with its number."""
+
+    def run(run_id, best, last):
+        return history(run_id, [curve("eval/offline_eval/avg_l1", [0.46] * 3 + [best] + [0.45] * 15 + [last], 1000)])
+
+    runs = [run("8dfuhytp", 0.3813, 0.4130), run("4gb7zc4r", 0.3899, 0.3944)]
+    found = analyze(runs, baselines=["4gb7zc4r"])
+    assert (
+        "  - 8dfuhytp best 0.3813 (better than 4gb7zc4r's best 0.3899 by -2.2%; its last 0.3944: -3.3%) at step ~4000"
+        in render_report(found, lang="en")
+    )
+    assert "  - 8dfuhytp 最优 0.3813（优于 4gb7zc4r 的最优 0.3899 -2.2%；其末值 0.3944：-3.3%），第 4000 步" in (
+        render_report(found, lang="zh")
+    )
+    same = render_report(analyze([runs[0], run("b", 0.3813, 0.4)], baselines=["b"]), lang="en")
+    assert "best 0.3813 (the same as b; its last 0.4000: -4.7%) at step ~4000" in same
+
+
 def test_times_are_local_in_headings_and_utc_in_the_head():
     made = at(analyze([history("a", [curve("train/loss", [1.0, 0.5])])]), "2025-12-24 07:47")
     stamp = next(line for line in render_report(made, lang="en").splitlines() if line.startswith("Generated: "))
     assert calendar.timegm(time.strptime(stamp, "Generated: %Y-%m-%dT%H:%M:%SZ")) == made.generated
+
+
+def test_a_chinese_report_is_chinese():
+    """Names of metrics, settings and statistics stay; headers, evidence and what readers note do not."""
+    from rich.console import Console
+
+    from otpilot.report.analysis.html import render_html
+    from otpilot.report.analysis.terminal import render
+    from otpilot.runs.sources.summary_json import SummaryFile
+
+    summaries = [*SummaryFile(path=REPORTS.parent / "summaries" / "compare_runs_3.json").runs()]
+    rates = [
+        history(f"run{k}", [curve("sim/success_mean", [0.1, 0.4 + k / 100, 0.4 + k / 100]), curve("train/loss", [1.0] * 30)],
+                config={"seed": k, "batch_size": 8} | ({"grad_accum_steps": 4} if k else {}))
+        for k in range(2)
+    ]  # fmt: skip
+    first = analyze(summaries, baselines=["r1"])
+    second = analyze(rates, baselines=["run0"])
+    for found in (first, second):
+        printed = io.StringIO()
+        Console(width=160, file=printed).print(render(found, "zh"))
+        for text in (
+            render_report(found, lang="zh"),
+            printed.getvalue(),
+            render_html(found, lang="zh").split("<script")[0],
+        ):
+            body = text.split("<body", 1)[-1]
+            for word in ("The source holds", "rests on", "end points", "success_mean vs", "成功率 mean", "(mean)", "(not set)",
+                         ">seed<", " seed ", "vs 0", "hold no"):  # fmt: skip
+                assert word not in body, (word, text[:80])
+    assert "来源只有汇总数值，没有曲线。" in render_report(first, lang="zh")
+    assert "判断所据=首末值" in render_report(first, lang="zh")
+    assert "种子" in printed.getvalue()

@@ -44,7 +44,7 @@ def raise_low_learning_rate(findings: Sequence[Finding], config: Config, context
     Seed 001's run converged at 1e-5 ("strong early improvement"), and its rate was raised all the same: a run that is
     merely slow shows nothing else. Where steps are too large already, nothing is raised.
     """
-    finding = found(findings, "lr_flat", "plateau", "underfitting_after_optimiser_change", "converging")
+    finding = found(findings, "lr_flat", "plateau", "slow_start", "underfitting_after_optimiser_change", "converging")
     rate = number_at(config, "policy.optimizer_lr")
     if finding is None or not uses_preset(config) or rate is None or rate >= 5e-5:
         return None

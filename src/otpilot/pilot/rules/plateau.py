@@ -1,17 +1,19 @@
-"""Remedies for a plateau, with the transport left as it is, so that the comparison says something (seed 004)."""
+"""Remedies for a plateau or a slow start, with the transport left as it is, so that the comparison says something."""
 
 from collections.abc import Sequence
 
 from otpilot.analysis.findings import Finding
 from otpilot.config.edits import learning_rate_path, policy_type
 from otpilot.pilot.proposal import Proposal
-from otpilot.pilot.rules.base import Config, RuleContext, evaluation_worse, found, number_at, propose, times
+from otpilot.pilot.rules.base import Config, RuleContext, alarming, evaluation_worse, found, number_at, propose, times
 from otpilot.pilot.rules.optimiser import scale_learning_rate
 
 HIGHEST_RATE = {"act": 3e-5, "diffusion": 3e-4}
 """No rule raises a learning rate further: seed 002 (ACT, "not beyond 3e-5 without evidence"), seed 001 (Diffusion)."""
 HIGHEST_RATE_ELSEWHERE = 1e-4
 
+TOO_LARGE_STEPS = ("diverged", "loss_rising", "grad_norm_spiking", "grad_norm_high", "early_optimum_then_drift")
+"""Signs that the steps are too large already: then a slow start is no reason for larger ones."""
 REMEDY_STEPS = 2000.0
 """Seed 004 calls a fall of less than 2 % over 500 steps a plateau, but acts only on one over 2,000 steps."""
 
@@ -28,9 +30,14 @@ def flat(findings: Sequence[Finding]) -> Finding | None:
     return finding if further < limits["plateau_fall"] else None
 
 
+def slow(findings: Sequence[Finding]) -> Finding | None:
+    """Return the finding that the run started slowly and has not caught up, unless its steps are too large already."""
+    return None if alarming(findings, *TOO_LARGE_STEPS) else alarming(findings, "slow_start")
+
+
 def larger_batch(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Double the batch (seed 004), or take a quarter more where that was tried (seed 001)."""
-    finding = flat(findings)
+    finding = flat(findings) or slow(findings)
     if finding is None:
         return None
     return propose(
@@ -39,7 +46,7 @@ def larger_batch(findings: Sequence[Finding], config: Config, context: RuleConte
         context,
         (times("batch_size", 2),),
         (times("batch_size", 1.25),),
-        reason="The loss has flattened; a larger batch steadies both gradient and plan.",
+        reason=f"The loss {_how(finding)}; a larger batch steadies both gradient and plan.",
         expected="The loss falls by more than 2 % over the next 2,000 steps.",
         failure=evaluation_worse(context),
         group="bc",
@@ -48,7 +55,7 @@ def larger_batch(findings: Sequence[Finding], config: Config, context: RuleConte
 
 def raise_learning_rate(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Double the learning rate, as far as the policy's limit allows (seed 004; the limit from seeds 001 and 002)."""
-    finding, rate = flat(findings), number_at(config, learning_rate_path(config))
+    finding, rate = flat(findings) or slow(findings), number_at(config, learning_rate_path(config))
     highest = HIGHEST_RATE.get(policy_type(config) or "", HIGHEST_RATE_ELSEWHERE)
     if finding is None or rate is None or 2 * rate > highest:
         return None
@@ -57,7 +64,7 @@ def raise_learning_rate(findings: Sequence[Finding], config: Config, context: Ru
         config,
         context,
         scale_learning_rate(config, 2.0),
-        reason=f"The loss has flattened at a learning rate of {rate:g}, which leaves room up to {highest:g}.",
+        reason=f"The loss {_how(finding)} at a learning rate of {rate:g}, which leaves room up to {highest:g}.",
         expected="The loss falls by more than 2 % over the next 2,000 steps.",
         failure=evaluation_worse(context),
         group="bc",
@@ -80,3 +87,7 @@ def halve_learning_rate(findings: Sequence[Finding], config: Config, context: Ru
         failure=evaluation_worse(context),
         group="bc",
     )
+
+
+def _how(finding: Finding) -> str:
+    return "falls slowly" if finding.tag == "slow_start" else "has flattened"

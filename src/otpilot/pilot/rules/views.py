@@ -26,7 +26,7 @@ def show_target_view(findings: Sequence[Finding], config: Config, context: RuleC
 
     Views are learned from source rows that are cloned: none are, nothing is proposed; few are, they become more.
     """
-    finding = steady(findings) or alarming(findings, "plateau", "transport_dead", *LOW)
+    finding = steady(findings) or alarming(findings, "plateau", "slow_start", "transport_dead", *LOW)
     cloned = value_at(config, ROWS)
     if finding is None or not cloned or number_at(config, VIEW) != 0 or not value_at(config, "ot.pair_info_path"):
         return None

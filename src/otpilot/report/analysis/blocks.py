@@ -184,26 +184,43 @@ def _by_run(
 
 
 def _best(pairs: Sequence[PairComparison], direction: Direction, lang: Lang) -> str:
-    """Return a run's best beside the baselines' last values, as seed report 002 compares them."""
+    """Return a run's best beside the baselines' best values; their last ones, which seed 002 takes, are named too."""
     name, best = escape_markdown(pairs[0].run), word("best", lang)
-    found = [(pair.baseline, item) for pair in pairs if (item := pair.best_to_last or pair.best) is not None]
+    found = [(pair, item) for pair in pairs if (item := pair.best or pair.best_to_last) is not None]
     if not found:
         return f"{name} {best} -"
     ours, step = found[0][1].ours, found[0][1].step
-    texts = (_relation(baseline, item, direction, lang) for baseline, item in found)
+    texts = (_relation(pair, direction, lang) for pair, _ in found)
     if lang == "zh":
         return f"{name} 最优 {padded(ours)}（{'，'.join(texts)}），第 {step} 步"
     return f"{name} best {padded(ours)} ({', '.join(texts)}) at step ~{step}"
 
 
-def _relation(baseline: str, item: Difference, direction: Direction, lang: Lang) -> str:
-    name = escape_markdown(baseline)
+def _relation(pair: PairComparison, direction: Direction, lang: Lang) -> str:
+    """Return how a best value lies to the baseline's best; in the seed's words where that is the last one as well."""
+    name, last = escape_markdown(pair.baseline), pair.best_to_last
+    item = pair.best or last
+    assert item is not None
+    one_value = pair.best is None or last is None or last.baseline == item.baseline
     if item.ours == item.baseline:
-        return f"与 {name} 相同" if lang == "zh" else f"the same as {name}"
+        relation = f"与 {name} 相同" if lang == "zh" else f"the same as {name}"
+        return relation if one_value else f"{relation}{_last(last, lang)}"
     better = item.ours > item.baseline if direction == "max" else item.ours < item.baseline
     if lang == "zh":
-        return f"{'优于' if better else '差于'} {name} {signed(item.percent)}"
-    return f"{'better' if better else 'worse'} than {name} by {signed(item.percent)}"
+        than = name if one_value else f"{name} 的最优 {padded(item.baseline)}"
+        relation = f"{'优于' if better else '差于'} {than} {signed(item.percent)}"
+    else:
+        than = name if one_value else f"{name}'s best {padded(item.baseline)}"
+        relation = f"{'better' if better else 'worse'} than {than} by {signed(item.percent)}"
+    return relation if one_value else f"{relation}{_last(last, lang)}"
+
+
+def _last(against: Difference | None, lang: Lang) -> str:
+    """Return our best against the baseline's last value, with that value, as an aside."""
+    if against is None:
+        return ""
+    value, change = padded(against.baseline), signed(against.percent)
+    return f"；其末值 {value}：{change}" if lang == "zh" else f"; its last {value}: {change}"
 
 
 def postmortem_run_lines(run: RunReport, *, metric: str | None, baseline: bool, lang: Lang) -> Iterator[str]:

@@ -41,7 +41,7 @@ def render_html(analysis: Analysis, *, lang: Lang = "en", title: str | None = No
     Everything but the curves is plain HTML. Curves are drawn by uPlot from packed data of at most `budget` bytes; what
     packing cost in precision is said beneath them. Only the page's own scripts may run, by their hashes.
     """
-    title = title or said("title", lang).format(count=len(analysis.runs))
+    title = title or said("title of one" if len(analysis.runs) == 1 else "title", lang).format(count=len(analysis.runs))
     styles = list(line_styles(str(place) for place in range(len(analysis.runs))).values())
     shown, problems = pictures.pictures(analysis, lang)
     sections = [

@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 from otpilot.analysis import wording
 from otpilot.analysis.compare import Comparison
-from otpilot.analysis.postmortem import PostMortem, SingleChange
+from otpilot.analysis.postmortem import PostMortem
 from otpilot.analysis.result import Analysis, RunReport
+from otpilot.analysis.single_change import SingleChange
 from otpilot.analysis.view import is_success
 from otpilot.errors import OtpilotError
 from otpilot.report.analysis import blocks, rows

@@ -6,6 +6,7 @@ from otpilot.report.analysis.words import Lang
 
 WORDS: Mapping[str, tuple[str, str]] = {
     "title": ("Analysis of {count} runs", "{count} 个运行的分析"),
+    "title of one": ("Analysis of one run", "1 个运行的分析"),
     "theme": ("Dark / light", "深色 / 浅色"),
     "step": ("step", "步数"),
     "time": ("time", "时间"),
@@ -22,8 +23,8 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "The curves need JavaScript; everything else on this page does not.",
         "曲线需要 JavaScript；本页其余内容不需要。",
     ),
-    "gaps": ("{count} values are NaN or infinite: gaps.", "{count} 个值为 NaN 或无穷：显示为断点。"),
-    "far": ("{count} values beyond ±{limit}: gaps.", "{count} 个值超出 ±{limit}：显示为断点。"),
+    "gaps": ("Values that are NaN or infinite, shown as gaps: {count}.", "{count} 个值为 NaN 或无穷：显示为断点。"),
+    "far": ("Values beyond ±{limit}, shown as gaps: {count}.", "{count} 个值超出 ±{limit}：显示为断点。"),
     "how to": (
         "Drag over a chart to zoom, double-click for everything; click a run to hide it, shift-click to see it alone. "
         "Smoothing is an exponential mean over logged points; the raw curve stays behind it.",
@@ -40,21 +41,21 @@ WORDS: Mapping[str, tuple[str, str]] = {
         " 较长的曲线只绘制各等分段的极值，至多 {points} 个点。",
     ),
     "dropped": (
-        " {count} further metrics have no chart here; see --json.",
+        " Further metrics without a chart here: {count}; see --json.",
         " 另有 {count} 个指标未绘图，见 --json。",
     ),
     "more tables": (
-        "{count} further metrics have no table here; see --json.",
+        "Further metrics without a table here: {count}; see --json.",
         "另有 {count} 个指标未列表，见 --json。",
     ),
-    "same": ("{count} settings are the same in all runs.", "{count} 项设置在所有运行中相同。"),
+    "same": ("Settings that are the same in all runs: {count}.", "{count} 项设置在所有运行中相同。"),
     "no difference": ("The recorded settings do not differ.", "记录的设置没有差异。"),
     "no configs": (
         "Configs were not recorded, so nothing can be said about them; give run folders or wandb:ENTITY/PROJECT.",
         "未记录配置，无从判断配置差异；请给出 run 文件夹或 wandb:ENTITY/PROJECT。",
     ),
     "no picture": ("The plan of {run} cannot be shown: {error}", "{run} 的传输计划无法显示：{error}"),
-    "more plans": ("{count} further runs have a plan that is not shown.", "另有 {count} 个运行的传输计划未显示。"),
+    "more plans": ("Further runs with a plan that is not shown: {count}.", "另有 {count} 个运行的传输计划未显示。"),
     "plan": (
         "Which source row (left) the last plan sends to which target row (top). Yellow: more mass than a uniform plan "
         "gives, dark blue: less, grey: the same.",

@@ -49,6 +49,8 @@ LABEL_COST = Row(
 BLOCK = (LOSS, L1, EVAL, EVAL_LOSS, OT_LOSS, MASS, DIAGONAL, STATE_COST)
 """The seven rows of seed report 003; the evaluation's loss stands in, or beside, where a policy reports no L1."""
 SUCCESS = "sim/success_"
+CELLS_ZH = {"mean": "均值", "pc_success": "均值"}
+"""Cells have names of their own; the mean over them is a word."""
 MOST_NAMED = 3
 EMPTY = Endpoint(rows=0, nan=0, inf=0)
 
@@ -63,7 +65,7 @@ def block(run: RunReport) -> list[tuple[Row, Endpoint]]:
         rows = [(row, found) for row, found in rows if row is not EVAL_LOSS]
     for name in success_metrics(run.statistics):
         cell = name.removeprefix(SUCCESS).removeprefix("eval/")
-        row = Row(zh=f"闭环成功率({cell})", en=f"success({cell})", names=(name,))
+        row = Row(zh=f"闭环成功率({CELLS_ZH.get(cell, cell)})", en=f"success({cell})", names=(name,))
         rows.append((row, run.statistics[name].endpoint))
     return rows
 
@@ -102,7 +104,7 @@ def overview(analysis: Analysis) -> list[Row]:
     """Return the few rows that the table of runs shows: success, the evaluation, the loss, the mass."""
     names = list(dict.fromkeys(name for run in analysis.runs for name in run.statistics))
     success = [
-        Row(zh=f"成功率 {cell}", en=f"success {cell}", names=(name,))
+        Row(zh=f"成功率 {CELLS_ZH.get(cell, cell)}", en=f"success {cell}", names=(name,))
         for name in success_metrics(names)[:3]
         for cell in [name.removeprefix(SUCCESS).removeprefix("eval/")]
     ]

@@ -144,7 +144,12 @@ def comparisons(analysis: Analysis, lang: Lang) -> Iterator[str]:
 
 
 def _pairs(found: Comparison, called: Mapping[str, str], lang: Lang) -> str:
-    head = [word("run", lang), word("baseline", lang), "seed", *(word(key, lang) for key in ("score", "last", "best"))]
+    head = [
+        word("run", lang),
+        word("baseline", lang),
+        word("seed", lang),
+        *(word(key, lang) for key in ("score", "last", "best")),
+    ]
     body = [
         f'<tr><th class="text name">{safe_text(called.get(pair.run, pair.run))}</th>'
         f'<td class="text">{safe_text(called.get(pair.baseline, pair.baseline))}</td>'
@@ -193,16 +198,16 @@ def _differences(found: PostMortem, lang: Lang) -> Iterator[str]:
     for one in found.differences[:MOST_SETTINGS]:
         factor = MISSING if one.factor is None else f"x{one.factor:.4g}"
         mark = f'<span class="tag warning">{word("could explain", lang)}</span>' if one.could_explain else ""
-        cells = f"<td>{setting(one.better)}</td><td>{setting(one.worse)}</td><td>{factor}</td>"
+        cells = f"<td>{setting(one.better, lang)}</td><td>{setting(one.worse, lang)}</td><td>{factor}</td>"
         name = f'<th class="text name"><code>{safe_text(one.key)}</code></th>'
         body.append(f'<tr>{name}{cells}<td class="text">{mark}</td></tr>')
     if body:
         yield table(head, body)
 
 
-def setting(value: Setting) -> str:
+def setting(value: Setting, lang: Lang) -> str:
     """Return a setting as HTML, numbers with four significant digits."""
-    return safe_text(wording.setting(value))
+    return safe_text(wording.setting(value, lang))
 
 
 def statistics(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> Iterator[str]:
@@ -212,7 +217,7 @@ def statistics(analysis: Analysis, styles: Sequence[LineStyle], lang: Lang) -> I
     order += sorted(set(names) - set(order))
     if not order:
         return
-    head = [word("run", lang), *STATISTICS]
+    head = [word("run", lang), *(STATISTICS_ZH.get(name, name) if lang == "zh" else name for name in STATISTICS)]
     called = rows.labels(analysis)
     yield '<div class="card sheet">'
     for place, metric in enumerate(order[:MOST_TABLES]):
@@ -236,6 +241,11 @@ STATISTICS = (
     "n", "NaN", "inf", "first", "last", "best", "@", "Δ", "pct", "mean", "std", "cv", "slope_recent", "last_mean",
     "last_std", "slope_last", "jitter",
 )  # fmt: skip
+
+STATISTICS_ZH = {
+    "n": "点数", "first": "首", "last": "末", "best": "最优", "pct": "百分比", "mean": "均值", "std": "标准差",
+}  # fmt: skip
+"""The others are the seed reports' own names, also in Chinese."""
 
 
 def _figures(found: MetricStatistics) -> str:
@@ -272,7 +282,7 @@ def config_differences(analysis: Analysis, lang: Lang) -> Iterator[str]:
         reference = _comparable(recorded[0], key)
         cells = (
             f"<td{' class=same' if place and _comparable(run, key) == reference else ''}>"
-            f"{setting(run.settings[key]) if key in run.settings else MISSING}</td>"
+            f"{setting(run.settings[key], lang) if key in run.settings else MISSING}</td>"
             for place, run in enumerate(recorded)
         )
         body.append(f'<tr><th class="text name"><code>{safe_text(key)}</code></th>{"".join(cells)}</tr>')

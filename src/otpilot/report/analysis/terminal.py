@@ -173,30 +173,30 @@ def comparison(found: Comparison, called: Mapping[str, str], lang: Lang) -> Iter
     table = _plain_table()
     for name in (word("run", lang), word("baseline", lang)):
         table.add_column(name, overflow="fold")
-    for name in ("seed", word("score", lang), word("last", lang), word("best", lang)):
+    for name in (word("seed", lang), word("score", lang), word("last", lang), word("best", lang)):
         table.add_column(name, justify="right")
     for pair in found.pairs:
         seed = MISSING if pair.seed is None else str(pair.seed)
-        values = (_difference(one) for one in (pair.score, pair.last, pair.best))
+        values = (_difference(one, lang) for one in (pair.score, pair.last, pair.best))
         table.add_row(Text(plain(pair.run)), Text(plain(pair.baseline)), seed, *values)
     yield table
     yield from (_indented(_note(note, lang), 2) for note in found.notes)
 
 
-def _difference(one: Difference | None) -> Text:
+def _difference(one: Difference | None, lang: Lang) -> Text:
     if one is None:
         return Text(MISSING)
     change_text = "" if one.percent is None else f" ({signed(one.percent)})"
-    below = f"{word('vs', 'en')} {figure(one.baseline)}{_steps(one)}"
+    below = f"{word('vs', lang)} {figure(one.baseline)}{_steps(one, lang)}"
     return Text(f"{figure(one.ours)}{change_text}\n").append(below, style="dim")
 
 
-def _steps(one: Difference) -> str:
+def _steps(one: Difference, lang: Lang) -> str:
     """Return the steps of both values on a line of their own, one where they agree; nothing where none is known."""
     if one.step is None and one.baseline_step is None:
         return ""
     ours, theirs = ("?" if step is None else f"{step:,}" for step in (one.step, one.baseline_step))
-    return f"\n@ {ours}" if ours == theirs else f"\n@ {ours} {word('vs', 'en')} {theirs}"
+    return f"\n@ {ours}" if ours == theirs else f"\n@ {ours} {word('vs', lang)} {theirs}"
 
 
 def postmortem(found: PostMortem, lang: Lang) -> Iterator[RenderableType]:
@@ -216,8 +216,8 @@ def postmortem(found: PostMortem, lang: Lang) -> Iterator[RenderableType]:
             factor = MISSING if one.factor is None else f"x{one.factor:.4g}"
             table.add_row(
                 Text(plain(one.key)),
-                Text(plain(wording.setting(one.better))),
-                Text(plain(wording.setting(one.worse))),
+                Text(plain(wording.setting(one.better, lang))),
+                Text(plain(wording.setting(one.worse, lang))),
                 factor,
                 mark,
             )

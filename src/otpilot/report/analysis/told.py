@@ -33,11 +33,7 @@ def tell(finding: Finding, lang: Lang) -> Told:
         sentence=wording.sentence(finding, lang),
         metric=finding.metric or "",
         window=window,
-        evidence=tuple(
-            (name.replace("_", " "), wording.short(value))
-            for name, value in finding.evidence.items()
-            if value is not None
-        ),
+        evidence=wording.evidence(finding, lang),
         limits=tuple((one.name, wording.short(one.value), wording.origin(one, lang)) for one in finding.thresholds),
     )
 

@@ -55,6 +55,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "better": ("better", "更好"),
     "worse": ("worse", "更差"),
     "not distinguishable": ("not distinguishable", "无法区分"),
+    "seed": ("seed", "种子"),
     "score": ("score", "得分"),
     "factor": ("factor", "倍数"),
     "setting": ("setting", "设置"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from otpilot.errors import RunError
+from otpilot.runs.counting import agree
 from otpilot.runs.history import RunHistory
 from otpilot.runs.sources.curves import CurveBuilder
 from otpilot.runs.sources.state import last_change
@@ -48,7 +49,12 @@ class CsvFile:
         for name, run in runs.items():
             curves, notes = run.builder.build()
             if run.lost:
-                notes.append(f"{run.lost} cells or rows are no numbers, or have no step, and were left out.")
+                told = agree(
+                    run.lost,
+                    "cell or row is no number, or has no step, and was",
+                    "cells or rows are no numbers, or have no step, and were",
+                )
+                notes.append(f"{run.lost} {told} left out.")
             yield RunHistory(
                 id=name, name=name, source=str(self.path), curves=curves, updated=changed, notes=tuple(notes)
             )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from otpilot.runs.counting import agree, counted
 from otpilot.runs.history import Curve
 from otpilot.runs.lines import INT64
 from otpilot.runs.metric_names import canonical
@@ -82,7 +83,8 @@ class CurveBuilder:
         """Return curves by canonical name, and notes."""
         curves, notes = canonical_curves((name, _curve(name, rows)) for name, rows in self._rows.items())
         if self.lost:
-            notes.append(f"{self.lost} values have a step beyond 64 bits and are left out.")
+            told = agree(self.lost, "has a step beyond 64 bits and is", "have a step beyond 64 bits and are")
+            notes.append(f"{counted(self.lost, 'value')} {told} left out.")
         return curves, notes
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from otpilot.errors import RunError
+from otpilot.runs.counting import agree
 from otpilot.runs.history import RunHistory, State
 from otpilot.runs.sources.curves import CurveBuilder
 from otpilot.runs.sources.state import last_change, silent_state
@@ -91,9 +92,10 @@ def read_log(path: Path) -> RunHistory:
     if reading.torn:
         notes.append("The last line does not end and was left out.")
     if reading.rounded:
+        steps = agree(reading.rounded, "The step of 1 line is", f"The steps of {reading.rounded} lines are")
         notes.append(
-            f"The steps of {reading.rounded} lines are known only as printed (1K is 500 to 1499), because the log "
-            "says neither log_freq nor two steps below 1000."
+            f"{steps} known only as printed (1K is 500 to 1499), because the log says neither log_freq nor two steps "
+            "below 1000."
         )
     state, reason = _ending(path, reading)
     return RunHistory(

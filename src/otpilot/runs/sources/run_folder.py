@@ -9,6 +9,7 @@ import numpy as np
 
 from otpilot.errors import RunError
 from otpilot.runs.columns import MetricTable, TextLine
+from otpilot.runs.counting import agree, counted
 from otpilot.runs.history import Curve, Event, RunHistory, State
 from otpilot.runs.lines import ALARM, number, read_table
 from otpilot.runs.paths import RunPaths
@@ -37,8 +38,9 @@ def read_run_folder(folder: Path, *, id: str | None = None) -> RunHistory:
     if not paths.metrics.is_file():
         notes.append("There is no metrics.jsonl.")
     if table.skipped:
-        total = table.rows + table.skipped
-        notes.append(f"{table.skipped} of {total} lines of metrics.jsonl are torn or garbled and were left out.")
+        total, lost = counted(table.rows + table.skipped, "line"), table.skipped
+        told = agree(lost, "is torn or garbled and was", "are torn or garbled and were")
+        notes.append(f"{lost} of {total} of metrics.jsonl {told} left out.")
     events, doubtful = _events(table.texts)
     notes += doubtful
     curves, more = canonical_curves(
@@ -101,5 +103,6 @@ def _events(texts: Sequence[TextLine]) -> tuple[tuple[Event, ...], list[str]]:
             strange.update(f"{line.kind}/{name}" for name, value in line.values.items() if number(value) is None)
     if not strange:
         return tuple(events), []
-    listed = ", ".join(sorted(strange)[:5]) + (" and others" if len(strange) > 5 else "")
-    return tuple(events), [f"Values that are no numbers were left out: {listed}."]
+    listed = ", ".join(sorted(strange)[:5]) + (", ..." if len(strange) > 5 else "")
+    note = f"Values that are no numbers were left out: {listed}."
+    return tuple(events), [note]

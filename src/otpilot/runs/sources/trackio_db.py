@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from otpilot.runs.counting import agree, counted
 from otpilot.runs.history import Event, RunHistory
 from otpilot.runs.lines import number
 from otpilot.runs.sources.curves import CurveBuilder, flat_items
@@ -85,7 +86,8 @@ def _run(database: sqlite3.Connection, path: Path, run: tuple[str, str, str], ta
                 builder.add(metric, step=int(at), value=value, time=_seconds(moment))
     curves, notes = builder.build()
     if broken:
-        notes.append(f"{broken} rows are garbled and were left out.")
+        told = agree(broken, "is garbled and was", "are garbled and were")
+        notes.append(f"{counted(broken, 'row')} {told} left out.")
     config = _config(database, key, run_id, tables)
     group = config.pop("_Group", None)
     # Trackio keeps no outcome; a run that logged a moment ago is running, of another nothing is known.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from otpilot.errors import RunError
+from otpilot.runs.counting import agree, counted
 from otpilot.runs.history import RunHistory, State
 from otpilot.runs.lines import number
 from otpilot.runs.sources.curves import CurveBuilder, flat_items
@@ -129,9 +130,12 @@ class WandbProject:
             raise RunError(
                 f"W&B could not be asked for {self.query.entity}/{self.query.project} ({trouble}), and the cache in "
                 f"{store.folder} holds none of its runs. Check WANDB_API_KEY (or `wandb login`), WANDB_BASE_URL and "
-                "the network, or give the runs' folders or .wandb files."
+                "the network, or give what lies on this machine, beside it or in its place: run folders, W&B's offline "
+                "folder or .wandb files, a CSV export, or compare_runs*.json."
             ) from None
-        self.problems.append(f"W&B could not be asked ({trouble}); {count - len(given)} runs are from the cache.")
+        old = count - len(given)
+        told = f"{counted(old, 'run')} {agree(old, 'is', 'are')} from the cache"
+        self.problems.append(f"W&B could not be asked ({trouble}); {told}.")
 
 
 def _listing(query: WandbQuery) -> Iterator[Any]:
@@ -230,9 +234,9 @@ def _history(remote: Any) -> tuple[_Rows, list[str]]:
                 rows.by_key[key] = alone
                 found[key] = len(alone)
         if found.get(key, 0) < count:
-            notes.append(f"W&B counts {count} rows of {key} and returned {found.get(key, 0)}.")
+            notes.append(f"W&B counts {counted(count, 'row')} of {key} and returned {found.get(key, 0)}.")
     if not expected and not rows.all and (getattr(remote, "historyLineCount", 0) or 0) > 0:
-        notes.append(f"W&B counts {remote.historyLineCount} rows and returned none.")
+        notes.append(f"W&B counts {counted(remote.historyLineCount, 'row')} and returned none.")
     return rows, notes
 
 
@@ -272,7 +276,8 @@ def _curves(rows: _Rows) -> tuple[dict[str, Any], list[str]]:
             unplaced += _add(row, builder, lambda name, key=key: name == key)  # type: ignore[misc]
     curves, notes = builder.build()
     if unplaced:
-        notes.append(f"{unplaced} rows have no step and are left out.")
+        told = agree(unplaced, "has no step and is", "have no step and are")
+        notes.append(f"{counted(unplaced, 'row')} {told} left out.")
     return curves, notes
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from otpilot.errors import RunError
+from otpilot.runs.counting import agree, counted
 from otpilot.runs.history import RunHistory, State
 from otpilot.runs.lines import number
 from otpilot.runs.sources.curves import CurveBuilder, flat_items
@@ -174,12 +175,15 @@ def _notes(reading: _Reading, damage: Damage) -> list[str]:
         notes.append("The file's header is damaged; it was read as a W&B file of version 0.")
     if damage.places:
         where = ", ".join(str(start) for start, _ in damage.places[:5]) + (", ..." if len(damage.places) > 5 else "")
-        notes.append(f"{damage.bytes} bytes in {len(damage.places)} places are damaged (at {where}).")
+        size, places = counted(damage.bytes, "byte"), counted(len(damage.places), "place")
+        notes.append(f"{size} in {places} {agree(damage.bytes, 'is', 'are')} damaged (at {where}).")
     if damage.torn_at is not None:
         notes.append(f"The file ends within a record (at {damage.torn_at}); what came before was read.")
     lost = reading.skipped_numbers + reading.undecoded
     if lost:
-        notes.append(f"{lost} of {reading.last_number} records are lost; {reading.rows} rows of history were read.")
+        gone = f"{lost} of {counted(reading.last_number, 'record')} {agree(lost, 'is', 'are')} lost"
+        kept = f"{counted(reading.rows, 'row')} of history {agree(reading.rows, 'was', 'were')} read"
+        notes.append(f"{gone}; {kept}.")
     if reading.run is None:
         notes.append(
             "The record with the run's name and config is lost." if reading.records else "The file holds no record."
