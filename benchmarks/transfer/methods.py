@@ -222,7 +222,7 @@ AXES: Mapping[str, tuple[Callable[[str], Ablation], str]] = {
     "rows": (_key("ot.rows", _word), "shared with cloning, or separate"),
     "embed": (_embedding, f"{', '.join(EMBED)}: encodings that are compared"),
     "src_share": (_key("ot.bc_src_weight"), "share of source rows"),
-    "stats": (_key("ot.stats", _word), "whose statistics normalise: shared, target, source, per_domain"),
+    "stats": (_key("ot.stats", _word), "whose statistics normalise: shared, rows, target, source, per_domain"),
     "images": (_images, "whose statistics normalise pictures: imagenet, or the data"),
     "view": (_key("ot.view_share"), "share of source rows that are shown in the target's view"),
     "jitter": (_key("ot.view_jitter"), "how far the camera of those rows may seem moved"),

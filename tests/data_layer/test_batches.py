@@ -253,6 +253,22 @@ def test_statistics_are_those_asked_for(load, stats):
     np.testing.assert_allclose(domains.stats["action"]["mean"], mean[stats], rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("settings", "share"), [({}, 0.5), ({"ot.view_share": "auto"}, 0.75), ({"ot.bc_src_weight": 1.0}, 1.0)]
+)
+def test_by_rows_a_dataset_counts_as_much_as_it_has_rows_in_a_batch(load, settings, share):
+    """However few frames the target has."""
+    domains = open_domains(load(**{"ot.stats": "rows", **settings}))
+    parts = [domain.reader.column("action").double() for domain in (domains.target, domains.source)]
+    shares = zip(parts, (1 - share, share), strict=True)
+    weights = torch.cat([torch.full((len(part),), weight / len(part)) for part, weight in shares])
+    rows = torch.cat(parts)
+    mean = (weights[:, None] * rows).sum(0)
+    std = (weights[:, None] * (rows - mean) ** 2).sum(0).sqrt()
+    np.testing.assert_allclose(domains.stats["action"]["mean"], mean.numpy(), rtol=1e-4)
+    np.testing.assert_allclose(domains.stats["action"]["std"], std.numpy(), rtol=1e-4)
+
+
 def test_further_sources_share_the_source_rows_by_weight(load, world, tmp_path):
     further = record(tmp_path / "more", domain="target_far", region="full", episodes=4, seed=5, image_size=32)
     more = [{"repo_id": "test/more", "root": str(further), "weight": 3.0}]

@@ -14,7 +14,7 @@ Prior = Literal["product", "diagonal", "mixed"]
 Method = Literal["ot", "none", "paired", "energy_distance", "mmd", "coral"]
 Rows = Literal["shared", "separate"]
 Scope = Literal["global", "local"]
-Stats = Literal["shared", "target", "source", "per_domain"]
+Stats = Literal["shared", "rows", "target", "source", "per_domain"]
 Weighting = Literal["exp", "logistic"]
 ScheduleType = Literal["constant", "linear", "cosine"]
 
@@ -27,7 +27,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "method": ("ot", "none", "paired", "energy_distance", "mmd", "coral"),
     "rows": ("shared", "separate"),
     "scope": ("global", "local"),
-    "stats": ("shared", "target", "source", "per_domain"),
+    "stats": ("shared", "rows", "target", "source", "per_domain"),
     "weighting": ("exp", "logistic"),
     "type": ("constant", "linear", "cosine"),
 }
@@ -241,8 +241,9 @@ class OTConfig:
     `bc_src_weight` is the source's share of the behaviour-cloning rows; unless `normalize_bc_weights_by_ds_size`,
     both weights are first multiplied by the size of their dataset; "auto" is .75 where source rows are shown in the
     target's view, so that both looks are learned, and .5 elsewhere (docs/log.md, 2026-11-22). `stats` says whose
-    statistics normalise the rows: one set for all (shared: of all datasets together), or per_domain, each domain by its
-    own (the saved policy then carries the target's). `scope` global solves one problem over all rows of a step, however
+    statistics normalise the rows: one set for all (shared: of all datasets' frames together; rows: each
+    dataset counts as much as it has rows in a batch, so that few target frames are not lost), or per_domain, each
+    domain by its own (the saved policy then carries the target's). `scope` global solves one problem over all rows of a step, however
     many processes and accumulated batches hold them; local solves one in each. Further sources share the source rows
     with the first in proportion to their weights. `view_share` is the part of source rows that are shown as the
     target's camera would have seen them (docs/views.md): a number, or "auto", which is half of them where there are

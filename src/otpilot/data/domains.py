@@ -17,7 +17,11 @@ from numpy.typing import NDArray
 from otpilot.config.ot import SourceConfig
 from otpilot.config.schema import TrainConfig
 from otpilot.data.frames import FrameReader
+from otpilot.data.mixing import source_share
 from otpilot.errors import DatasetError
+
+COUNTED = 1_000_000
+"""Rows that make up the statistics by rows, over all datasets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,9 +241,35 @@ def _statistics(
     ours = [target.reader.meta.stats]
     theirs = [source.reader.meta.stats for source in sources]
     choice = config.ot.stats if sources else "target"
+    if choice == "rows":
+        return _complete(config, target, _by_rows(config, target, sources)), None
     if choice == "per_domain":
         return _complete(config, target, ours), _complete(config, target, theirs)
     return _complete(config, target, {"target": ours, "source": theirs, "shared": ours + theirs}[choice]), None
+
+
+def _by_rows(config: TrainConfig, target: Domain, sources: tuple[Domain, ...]) -> list[dict[str, Any]]:
+    """Return the statistics of each dataset that has rows, its count in proportion to its rows in a batch.
+
+    With bc_src_weight = auto the rows are those with views, if any are asked for: whether they are worth it is known
+    only when they are fitted.
+    """
+    ot = config.ot
+    frames = [sum(source.reader.episode_stops[e] - source.reader.episode_starts[e] for e in source.train_episodes)
+              for source in (target, *sources)]  # fmt: skip
+    share = source_share(
+        ot.source_weight(viewed=ot.view_share != 0 and any(source.pair_info_path for source in sources)),
+        source_frames=sum(frames[1:]),
+        target_frames=frames[0],
+        by_size=ot.normalize_bc_weights_by_ds_size,
+    )
+    weights = np.asarray([source.weight for source in sources])
+    counts = np.round(COUNTED * np.concatenate([[1.0 - share], share * weights / weights.sum()])).astype(np.int64)
+    return [
+        {key: {**value, "count": np.asarray([count])} for key, value in domain.reader.meta.stats.items()}
+        for domain, count in zip((target, *sources), counts, strict=True)
+        if count > 0
+    ]
 
 
 def _complete(config: TrainConfig, target: Domain, parts: list[dict[str, Any]]) -> dict[str, Any]:
