@@ -236,19 +236,18 @@ class SourceConfig:
 class OTConfig:
     """Optimal-transport co-training: the source dataset, the pairs, the weight and the loss.
 
-    `lambda_ot` is a number or "auto"; auto keeps the transport's share of the encoder gradient at
-    `target_grad_share` of behaviour cloning's. `batch_ratio` is pair rows over batch_size, 2 at most (rows = separate).
-    `bc_src_weight` is the source's share of the behaviour-cloning rows; unless `normalize_bc_weights_by_ds_size`,
-    both weights are first multiplied by the size of their dataset; "auto" is .75 where source rows are shown in the
-    target's view, so that both looks are learned, and .5 elsewhere (docs/log.md, 2026-11-22). `stats` says whose
-    statistics normalise the rows: one set for all (shared: of all datasets' frames together; rows: each
-    dataset counts as much as it has rows in a batch, so that few target frames are not lost), or per_domain, each
-    domain by its own (the saved policy then carries the target's). `scope` global solves one problem over all rows of a step, however
-    many processes and accumulated batches hold them; local solves one in each. Further sources share the source rows
-    with the first in proportion to their weights. `view_share` is the part of source rows that are shown as the
-    target's camera would have seen them (docs/views.md): a number, or "auto", which is half of them where there are
-    pairs to fit that on and pictures come nearer by it; `view_jitter` is how far that camera moves at random, in
-    radians and the like.
+    `lambda_ot` is a number or "auto"; auto keeps the transport's share of the encoder gradient at `target_grad_share`
+    of behaviour cloning's. `batch_ratio` is pair rows over batch_size, 2 at most (rows = separate). `bc_src_weight` is
+    the source's share of the behaviour-cloning rows; unless `normalize_bc_weights_by_ds_size`, both weights are first
+    multiplied by the size of their dataset; "auto" is .75 where source rows are shown in the target's view, so that
+    both looks are learned, and .5 elsewhere (docs/log.md, 2026-11-22). `stats` says whose statistics normalise the
+    rows: one set for all (shared: of all datasets' frames together; rows: each dataset counts as much as it has rows in
+    a batch, so that few target frames are not lost), or per_domain, each domain by its own (the saved policy then
+    carries the target's). `scope` global solves one problem over all rows of a step, however many processes and
+    accumulated batches hold them; local solves one in each. Further sources share the source rows with the first in
+    proportion to their weights. `view_share` is the part of source rows that are shown as the target's camera would
+    have seen them (docs/views.md): a number, or "auto", which is half of them where there are pairs to fit that on and
+    pictures come nearer by it; `view_jitter` is how far that camera moves at random, in radians and the like.
     """
 
     enable: bool = True
