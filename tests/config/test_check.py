@@ -247,6 +247,28 @@ def test_a_batch_that_leaves_the_transport_few_rows_is_noted(check, overrides, r
     assert has(result.notes, "target rows at a time") is (rows is not None)
 
 
+@pytest.mark.parametrize(
+    ("frames", "overrides", "part"),
+    [
+        (96, [], "0.9%"),
+        (369, [], None),
+        (96, ["--ot.stats=rows"], None),
+        (96, ["--dataset.use_imagenet_stats=true"], None),
+        (96, ["--ot.enable=false"], None),
+    ],
+)
+def test_a_target_that_statistics_of_all_frames_hardly_know_is_noted(check, tmp_path, frames, overrides, part):
+    roots = []
+    for name, count in (("source", 10631), ("target", frames)):
+        roots.append(tmp_path / name)
+        (roots[-1] / "meta").mkdir(parents=True)
+        features = {key: {} for key in ("observation.images.top", "observation.state", "action")}
+        (roots[-1] / "meta" / "info.json").write_text(json.dumps({"features": features, "total_frames": count}))
+    result = check(f"--ot.src_root={roots[0]}", f"--dataset.root={roots[1]}", *overrides)
+    assert has(result.notes, f"{part} of all frames are the target's", "ot.stats to rows") is (part is not None)
+    assert has(result.notes, "of all frames") is (part is not None)
+
+
 WRONG_KEYS = {
     "source": ({"src_key": "observation.stat", "weight_label": 1.0}, "src_key is 'observation.stat'", "source"),
     "target": ({**FEATURE, "tgt_key": "actoin"}, "tgt_key is 'actoin'", "target"),

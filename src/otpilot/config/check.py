@@ -8,7 +8,7 @@ from typing import Any
 
 from otpilot.config.chatter import caught_warnings
 from otpilot.config.compat import Translation
-from otpilot.config.feature_keys import wrong_keys
+from otpilot.config.feature_keys import faint_target, wrong_keys
 from otpilot.config.hygiene import absences, contradictions, few_rows, idle_keys
 from otpilot.config.known import unknown_keys
 from otpilot.config.rewriting import drop, read
@@ -48,7 +48,7 @@ def check_config(name: str, overrides: Sequence[str] = ()) -> Checked:
         return Checked(name=name, problems=problems, notes=notes)
     config = loaded.config
     notes = (*loaded.notes, *idle_keys(body, config), *_elsewhere(trimmed, config, heard), *absences(config))
-    notes = (*notes, *few_rows(config))
+    notes = (*notes, *few_rows(config), *faint_target(config))
     return Checked(name=name, problems=(*problems, *contradictions(config), *wrong_keys(config)), notes=notes)
 
 

@@ -1,4 +1,4 @@
-"""Keys of the cost's terms, held against the datasets that lie on this machine."""
+"""What a config says, held against the datasets that lie on this machine: keys of terms, and sizes."""
 
 import json
 from collections.abc import Iterator
@@ -13,6 +13,8 @@ from otpilot.errors import closest
 
 ALL_IMAGES, FUSED = "observation.images", "fused"
 """Keys that stand for all cameras, and for what the policy makes of everything."""
+FAINT = 0.02
+"""Below this part of all frames, statistics of all frames hardly know the target (docs/log.md, 2026-11-22)."""
 
 
 def wrong_keys(config: TrainConfig) -> Iterator[str]:
@@ -36,6 +38,24 @@ def wrong_keys(config: TrainConfig) -> Iterator[str]:
                 )
 
 
+def faint_target(config: TrainConfig) -> Iterator[str]:
+    """Yield a note if the target's pictures are normalised by statistics in which they hardly count."""
+    if not config.ot.enable or config.ot.stats != "shared" or config.dataset.use_imagenet_stats:
+        return
+    frames = {"target": 0, "source": 0}
+    for side, folder in _folders(config):
+        info = _info(folder)
+        if info is None or not any(key.startswith(f"{ALL_IMAGES}.") for key in info["features"]):
+            return
+        frames[side] += int(info.get("total_frames", 0))
+    part = frames["target"] / max(1, sum(frames.values()))
+    if 0.0 < part < FAINT:
+        yield (
+            f"{part:.1%} of all frames are the target's, so its pictures lie far from the statistics of all frames by "
+            "which they are normalised; set ot.stats to rows, or dataset.use_imagenet_stats to true."
+        )
+
+
 def _folders(config: TrainConfig) -> Iterator[tuple[str, Path]]:
     """Yield side and folder of each dataset that the config names."""
     ot = config.ot
@@ -55,10 +75,18 @@ def _asked(term: TermConfig, side: str) -> tuple[str, str]:
 
 def _keys(folder: Path, renamed: dict[str, str]) -> list[str] | None:
     """Return the keys that terms may name, or None where no dataset lies there that can be read."""
-    try:
-        info: Any = json.loads((folder / "meta" / "info.json").read_text(encoding="utf-8"))
-        features = list(info["features"])
-    except (OSError, ValueError, KeyError, TypeError):
+    info = _info(folder)
+    if info is None:
         return None
+    features = list(info["features"])
     cameras = any(key.startswith(f"{ALL_IMAGES}.") for key in features)
     return [*dict.fromkeys(renamed.get(key, key) for key in features), *([ALL_IMAGES] if cameras else []), FUSED]
+
+
+def _info(folder: Path) -> dict[str, Any] | None:
+    """Return a dataset's own description, or None where none lies there that can be read."""
+    try:
+        info: Any = json.loads((folder / "meta" / "info.json").read_text(encoding="utf-8"))
+        return {**info, "features": dict(info["features"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from lerobot.utils.import_utils import register_third_party_plugins
 
-from otpilot.config.feature_keys import wrong_keys
+from otpilot.config.feature_keys import faint_target, wrong_keys
 from otpilot.config.schema import TrainConfig, load_config
 from otpilot.data.domains import open_domains
 from otpilot.errors import ConfigError, MissingFileError
@@ -35,7 +35,7 @@ def run_training(args: Sequence[str], progress: Progress) -> Outcome:
     """
     register_third_party_plugins()
     loaded = load_config(args)
-    for note in loaded.notes:
+    for note in (*loaded.notes, *faint_target(loaded.config)):
         progress.note(note)
     _check_keys(loaded.config)
     return train(loaded.config, progress=progress)
