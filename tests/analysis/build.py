@@ -50,9 +50,14 @@ def history(curves: Mapping[str, Sequence[float]] | Sequence[Curve] = (), *, eve
 
 def changed(**edits) -> dict:
     """Return CONFIG with dotted keys (written with __ for dots) replaced."""
+    return edited(CONFIG, **edits)
+
+
+def edited(config: Mapping, **edits) -> dict:
+    """Return a config with dotted keys (written with __ for dots) replaced."""
     import copy
 
-    body = copy.deepcopy(CONFIG)
+    body = copy.deepcopy(dict(config))
     for key, value in edits.items():
         place = body
         *sections, last = key.split("__")

@@ -13,7 +13,7 @@ from otpilot.analysis.single_change import SingleChange
 from otpilot.config.compat import make_way
 from otpilot.config.keys import resolve, write
 
-from .build import history
+from .build import edited, history
 
 CONFIGS = Path(__file__).parents[1] / "data" / "configs"
 COSINE = {
@@ -26,17 +26,6 @@ SGD = {"type": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0, "grad_cli
 
 def real(name="act_ot_reg_sweep_A"):
     return json.loads((CONFIGS / f"{name}.json").read_text())
-
-
-def edited(body, **edits):
-    body = copy.deepcopy(body)
-    for key, value in edits.items():
-        place = body
-        *sections, last = key.split("__")
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[last] = value
-    return body
 
 
 PRESET = real()

@@ -47,7 +47,7 @@ def faint_target(config: TrainConfig) -> Iterator[str]:
         info = _info(folder)
         if info is None or not any(key.startswith(f"{ALL_IMAGES}.") for key in info["features"]):
             return
-        frames[side] += int(info.get("total_frames", 0))
+        frames[side] += int(info.get("total_frames") or 0)
     part = frames["target"] / max(1, sum(frames.values()))
     if 0.0 < part < FAINT:
         yield (

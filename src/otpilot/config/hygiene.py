@@ -82,7 +82,8 @@ def idle_keys(body: Mapping[str, Any], config: "TrainConfig") -> Iterator[str]:
             if key.startswith(PRESET) and key not in ALWAYS_USED:
                 yield f"policy.{key} has no effect: use_policy_training_preset is false."
     if config.ot.enable and config.ot.method != "none" and not config.ot.transports:
-        yield "ot.lambda_ot is 0: the source rows are cloned, and nothing is transported."
+        where = "ot.lambda_ot" if config.ot.lambda_ot_schedule is None else "ot.lambda_ot, by its schedule,"
+        yield f"{where} is 0: the source rows are cloned, and nothing is transported."
     for number, term in enumerate(config.ot.loss_config.features):
         if term.embed_name is not None:
             yield f"ot.loss_config.features.{number}.embed_name is a label: the policy's own encoding is taken."

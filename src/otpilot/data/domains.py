@@ -255,8 +255,7 @@ def _by_rows(config: TrainConfig, target: Domain, sources: tuple[Domain, ...]) -
     only when they are fitted.
     """
     ot = config.ot
-    frames = [sum(source.reader.episode_stops[e] - source.reader.episode_starts[e] for e in source.train_episodes)
-              for source in (target, *sources)]  # fmt: skip
+    frames = [len(domain.frames(domain.train_episodes)) for domain in (target, *sources)]
     share = source_share(
         ot.source_weight(viewed=ot.view_share != 0 and any(source.pair_info_path for source in sources)),
         source_frames=sum(frames[1:]),

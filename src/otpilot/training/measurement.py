@@ -208,8 +208,8 @@ def _weight(config: TrainConfig) -> float | None:
     ot = config.ot
     if ot.lambda_ot == "auto":
         return None
-    base = float(ot.lambda_ot)
-    return base if ot.lambda_ot_schedule is None else max(ot.lambda_ot_schedule.values(base))
+    ends = (value_at(ot.lambda_ot_schedule, float(ot.lambda_ot), step, config.horizon) for step in (0, config.horizon))
+    return max(ends)
 
 
 def _embed_normalization(config: LossConfig) -> EmbedNormalization:

@@ -10,6 +10,7 @@ from otpilot.pilot.campaign.proposing import plan_round
 from otpilot.pilot.campaign.settings import CampaignSettings
 from otpilot.pilot.campaign.stages import Campaign
 from otpilot.pilot.ledger import Ledger
+from otpilot.runs.counting import counted
 
 
 def describe_plan(opened: Opened, ledger: Ledger | None = None, *, slots: str = "") -> list[str]:
@@ -94,7 +95,7 @@ def _most(opened: Opened, seeds: Sequence[int], ledger: Ledger | None) -> str:
     if not rates:
         return told
     rate = statistics.median(rates)
-    ran = f"{len(rates)} trial{'s' * (len(rates) != 1)} that ran"
+    ran = f"{counted(len(rates), 'trial')} that ran"
     return f"{told}; one after another {rate * steps / 3600:.3g} hours, at {rate:.3g} s per step ({ran})"
 
 
