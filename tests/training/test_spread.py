@@ -101,16 +101,74 @@ def test_resuming_with_accumulation_dropout_and_an_average_equals_going_on(load,
     assert figures(half.output_dir) == figures(straight.output_dir)
 
 
+def launch(program, *arguments):
+    """Run a program on two processes, by torch's launcher, because accelerate's starts several on GPUs only."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv-backend=c10d"]
+    command += ["--rdzv-endpoint=localhost:0", *program, "train", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 def test_two_processes_equal_one(load, tmp_path, world):
     one = load(name="one", batch_size=8, **PLAIN)
     train(one)
     path = world.write(tmp_path / "two.json", batch_size=4, **PLAIN)
-    # torch's launcher, because accelerate's starts several processes on GPUs only
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv-backend=c10d"]
-    command += ["--rdzv-endpoint=localhost:0", "-m", "otpilot", "train"]
-    command += [f"--config_path={path}", f"--output_dir={tmp_path / 'two'}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    launch(["-m", "otpilot"], f"--config_path={path}", f"--output_dir={tmp_path / 'two'}")
     check_equal(tmp_path / "two", one.output_dir)
     assert json.loads((tmp_path / "two" / "outcome.json").read_text())["status"] == "finished"
+
+
+BROKEN = """
+import os
+
+from otpilot.cli import main
+from otpilot.errors import NonFiniteError
+from otpilot.training.step import CoTrainingLoss
+
+solve = CoTrainingLoss.solve
+
+
+def broken(self, *sides, step, **settings):
+    if os.environ["RANK"] == "1" and step in (2, 3):
+        raise NonFiniteError("The cost is not finite.")
+    return solve(self, *sides, step=step, **settings)
+
+
+CoTrainingLoss.solve = broken
+main()
+"""
+
+
+def own_problems(**changes):
+    return PLAIN | {"batch_size": 4, "ot.scope": "local", "guard.nonfinite": "skip", "schedule_horizon": 4} | changes
+
+
+def saved_means(root):
+    """Return the running means of the cost of every process, as the last checkpoint has them."""
+    state = torch.load(RunPaths(root).last_checkpoint / "training_state" / "otpilot_state.pt", weights_only=True)
+    return [process["loss"]["transport"]["cost"] for process in state["processes"]]
+
+
+def test_a_problem_that_fails_on_one_process_is_skipped_by_all(tmp_path, world):
+    script, root = tmp_path / "broken.py", tmp_path / "two"
+    script.write_text(BROKEN)
+    path = world.write(tmp_path / "two.json", **own_problems())
+    launch([str(script)], f"--config_path={path}", f"--output_dir={root}", "--steps=4")
+    records = read_metrics(RunPaths(root).metrics).records
+    alarms = [(r.step, r.values["alarm"]) for r in records if r.kind == "health"]
+    assert alarms == [(2, "nonfinite"), (3, "nonfinite")]  # while gradients are measured, and while they are taken
+    assert read_outcome(root).status == "finished"
+
+
+@pytest.mark.slow
+def test_every_process_resumes_with_the_running_means_of_its_own(tmp_path, world):
+    path = world.write(tmp_path / "two.json", **own_problems())
+    straight, half = tmp_path / "straight", tmp_path / "half"
+    launch(["-m", "otpilot"], f"--config_path={path}", f"--output_dir={straight}", "--steps=4")
+    launch(["-m", "otpilot"], f"--config_path={path}", f"--output_dir={half}", "--steps=2")
+    one, two = saved_means(half)
+    assert all(one[term]["mean"] != two[term]["mean"] for term in one)
+    launch(["-m", "otpilot"], "--resume=true", f"--config_path={half}", "--steps=4")
+    assert saved_means(half) == saved_means(straight)
+    assert furthest(trained(half, 4), trained(straight, 4)) == 0

@@ -17,6 +17,7 @@ from accelerate.utils import DistributedType
 from torch import Tensor, nn
 
 from otpilot.data.mixing import RowMap
+from otpilot.errors import NonFiniteError
 from otpilot.policies.cloning import cloning_elements
 from otpilot.training.step import CoTrainingLoss, Encoded, StepLoss
 from otpilot.transport.cost import Features
@@ -159,11 +160,11 @@ class SpreadStep:
     def _transport_part(self, now: _Step, encoded: Encoded, place: int, *, update: bool) -> Tensor:
         """Return a scalar whose gradient is this batch's part of that of the transport loss, times the processes."""
         if self.loss.ot.scope == "local":
-            problems = [place for place, (_, rows) in enumerate(now.batches) if len(rows.pair_src)]
-            if place not in problems:  # more batches than pairs
+            result = self._solve_own(now, encoded, place, update=update)
+            if result is None:  # more batches than pairs
                 return encoded.cloning.new_zeros(())
-            now.result = self.loss.solve(encoded.src, encoded.tgt, step=now.number, update=update)
-            part: Tensor = now.result.loss / len(problems)
+            now.result = result
+            part: Tensor = result.loss / sum(len(rows.pair_src) > 0 for _, rows in now.batches)
             return part
         parts = [
             (_full_precision(features.embed) * gradient[key]).sum()
@@ -174,6 +175,25 @@ class SpreadStep:
         total = torch.stack(parts).sum() if parts else encoded.cloning.new_zeros(())
         everywhere: Tensor = total * self.accelerator.num_processes
         return everywhere
+
+    def _solve_own(self, now: _Step, encoded: Encoded, place: int, *, update: bool) -> TransportResult | None:
+        """Solve this process's problem of one batch, or return None if the batch has no pairs.
+
+        Raises:
+            NonFiniteError: If a cost is not finite on any process; all raise it, or the others would wait for this one.
+        """
+        result, failed = None, None
+        if len(now.batches[place][1].pair_src):
+            try:
+                result = self.loss.solve(encoded.src, encoded.tgt, step=now.number, update=update)
+            except NonFiniteError as error:
+                failed = error
+        (failures,) = self._sum([float(failed is not None)])
+        if failed is not None:
+            raise failed
+        if failures:
+            raise NonFiniteError(f"A cost is not finite on another process at step {now.number}.")
+        return result
 
     def _measure(self, now: _Step) -> dict[str, float]:
         """Return the shares of the encoder gradient of the whole step; the automatic weight follows them."""

@@ -243,11 +243,11 @@ class Trainer:
     def save(self, *, best: bool = False) -> None:
         """Write the checkpoint of the step just done, unless it is there already; mark it as the best if it is."""
         with self.interrupts.deferred():
-            random = gather_object([_torch_random_state()])  # every process draws its own dropout
+            own = gather_object([self.own_state()])
             if self.main:
                 if self.saved != self.done:
                     processes = self.accelerator.num_processes
-                    state = {**self.state_dict(), "random": random}
+                    state = {**self.state_dict(), "processes": own}
                     checkpoint.save(
                         self.config, self.parts, self.weights, step=self.done, state=state, processes=processes
                     )
@@ -255,6 +255,11 @@ class Trainer:
                     checkpoint.mark_best(self.config, checkpoint.folder_of(self.config, self.done))
             self.saved = self.done
             self.accelerator.wait_for_everyone()
+
+    def own_state(self) -> dict[str, Any]:
+        """Return what differs between processes: the random state (dropout) and, with scope local, running means."""
+        cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+        return {"cpu": torch.get_rng_state(), "cuda": cuda, "loss": self.loss.state_dict()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what resuming needs besides LeRobot's own training state."""
@@ -281,11 +286,13 @@ class Trainer:
             self.weights.average.updates = int(state.get("average_updates", 0))
         if self.accelerator.scaler is not None and state.get("scaler"):
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        random = state.get("random", [])
-        if self.accelerator.process_index < len(random):
-            torch.set_rng_state(random[self.accelerator.process_index]["cpu"])
-            if random[self.accelerator.process_index]["cuda"] is not None:
-                torch.cuda.set_rng_state(random[self.accelerator.process_index]["cuda"])
+        processes = state.get("processes", state.get("random", []))  # older checkpoints: the random states alone
+        if self.accelerator.process_index < len(processes):
+            own = processes[self.accelerator.process_index]
+            torch.set_rng_state(own["cpu"])
+            if own["cuda"] is not None:
+                torch.cuda.set_rng_state(own["cuda"])
+            self.loss.load_state_dict(own.get("loss", {}))
 
     def show_views(self) -> None:
         """Draw the pictures of how the target sees the source, for the run folder and the tracker."""
@@ -319,13 +326,6 @@ class Trainer:
         if pictures:
             drawn = draw_plan(self.writer.paths, plan, batch, step=self.done)
             self.tracker.images(drawn.by_name(), step=self.done)
-
-
-def _torch_random_state() -> dict[str, Any]:
-    return {
-        "cpu": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-    }
 
 
 def _due(step: int, every: int) -> bool:
