@@ -55,17 +55,18 @@ class Row:
 
     def estimate(self, cell: str) -> Estimate:
         """Return the mean success over seeds; exact over episodes where seeds are one, or do not differ."""
-        rates = [record.rate(cell) for record in self.records.values()]
+        found = [record.rate(cell) for record in self.records.values()]
         pooled = SuccessRate(
-            successes=sum(rate.successes for rate in rates), episodes=sum(rate.episodes for rate in rates)
+            successes=sum(rate.successes for rate in found), episodes=sum(rate.episodes for rate in found)
         )
+        rates = [rate.rate for rate in found]
         n = len(rates)
-        mean = sum(rate.rate for rate in rates) / n
-        spread = math.sqrt(sum((rate.rate - mean) ** 2 for rate in rates) / (n - 1)) if n > 1 else 0.0
-        if spread == 0.0:
+        mean = sum(rates) / n
+        if len(set(rates)) == 1:  # their mean may be another float, and their deviation from it not 0
             low, high = pooled.interval
             basis: Literal["t over seeds", "exact over episodes"] = "exact over episodes"
         else:
+            spread = math.sqrt(sum((rate - mean) ** 2 for rate in rates) / (n - 1))
             half = critical(n - 1) * spread / math.sqrt(n)
             low, high, basis = max(0.0, mean - half), min(1.0, mean + half), "t over seeds"
         return Estimate(mean=mean, low=low, high=high, seeds=n, episodes=pooled.episodes, basis=basis)

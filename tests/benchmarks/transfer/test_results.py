@@ -59,6 +59,15 @@ def test_equal_seeds_have_the_exact_interval_over_episodes():
     assert found.low == pytest.approx(0.8604, abs=1e-3)  # Clopper-Pearson, 270 of 300
 
 
+@pytest.mark.parametrize("rate", [0.1, 0.18, 0.36])
+def test_seeds_are_equal_whatever_their_mean_rounds_to(rate):
+    assert sum([rate] * 3) / 3 != rate
+    (section,), _ = make_sections([record(f"tabletop/act/ot/1000/{seed}", 0.9, 0.8, rate) for seed in (100, 101, 102)])
+    found = section.row("ot").estimate("target_ood")
+    assert found.basis == "exact over episodes"
+    assert found.low < rate - 0.02 < rate + 0.02 < found.high
+
+
 def test_differences_are_paired_by_seed():
     made = [
         record(f"tabletop/act/{method}/1000/{100 + i}", 0.9, 0.8, 0.3 + 0.2 * i + extra)
