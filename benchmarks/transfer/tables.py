@@ -32,7 +32,10 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Ours minus a baseline: word and interval; with one common seed the interval covers its episodes alone."""
+    """Ours minus a baseline: word and interval; with one common seed the interval covers its episodes alone.
+
+    Differences that are equal in all seeds have no interval; the noise of a rate says whether they are one.
+    """
 
     word: str
     mean: float
@@ -81,10 +84,9 @@ class Row:
             found = compare(*pairs[0])
             return Difference(word=found.verdict, mean=found.difference, low=found.low, high=found.high, seeds=1)
         rates = [(ours.rate, theirs.rate) for ours, theirs in pairs]
-        verdict: Verdict = judge_pairs(rates, scale="difference", direction="max")
-        return Difference(
-            word=verdict.word, mean=verdict.mean or 0.0, low=verdict.low, high=verdict.high, seeds=len(seeds)
-        )
+        verdict: Verdict = judge_pairs(rates, scale="difference", direction="max", rates=True)
+        low, high = (verdict.low, verdict.high) if verdict.basis == "t-interval" else (None, None)
+        return Difference(word=verdict.word, mean=verdict.mean or 0.0, low=low, high=high, seeds=len(seeds))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -131,6 +131,37 @@ def test_the_words_follow_the_verdict(tmp_path, offset, sentence, aim):
     assert aim in text
 
 
+def test_one_seed_neither_beats_nor_reaches(tmp_path):
+    write_report(
+        [record(f"tabletop/act/{method}/1000/100", 0.9, 0.8, rate) for method, rate in METHODS.items()], tmp_path
+    )
+    text = (tmp_path / "results.md").read_text()
+    assert "+0.20 [+0.06, +0.33] better (one seed: episodes only)" in text
+    assert "**On target OOD, one seed cannot say whether transport with otpilot's defaults beats co-training**" in text
+    assert "is **not reached**" in text
+
+
+def test_only_what_was_compared_over_seeds_is_counted_beside_its_winners(tmp_path):
+    once = [record("tabletop/act/mmd/1000/100", 0.9, 0.8, 0.4), record("tabletop/act/coral/1000/100", 0.9, 0.8, 0.4)]
+    more = [record(f"tabletop/act/paired/1000/{seed}", 0.9, 0.8, 0.7 + seed / 5000) for seed in (100, 101, 102)]
+    write_report([*records(), *more, *once], tmp_path)
+    text = (tmp_path / "results.md").read_text()
+    assert "Better than co-training on target OOD, by the interval over seeds: paired" in text
+    assert "- 3 settings were compared over seeds" in text, "source-only, paired and ot; mmd and coral have one seed"
+
+
+def test_a_difference_that_no_noise_of_rates_explains_is_one_although_all_seeds_agree():
+    made = [
+        record(f"tabletop/act/{method}/1000/{seed}", 0.9, 0.8 if method == "ot" else 0.78, rate)
+        for seed in (100, 101, 102)
+        for method, rate in (("co-training", 0.0), ("ot", 1.0))
+    ]
+    (section,), _ = make_sections(made)
+    ours, base = section.row("ot"), section.row("co-training")
+    assert ours.minus(base, "target_ood").word == "better"
+    assert (ours.minus(base, "target_id").word, ours.minus(base, "target_id").low) == ("not distinguishable", None)
+
+
 def test_without_a_difference_the_report_says_that_it_does_not_beat(tmp_path):
     made = [
         record(f"tabletop/act/{method}/1000/{100 + i}", 0.9, 0.8, 0.5 + 0.1 * (i - 1) * sign)
