@@ -25,6 +25,7 @@ import random
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Literal
 
 from otpilot.analysis.verdict import RATE_NOISE, Scale, Verdict, common_scale, critical, judge_pairs, noise_floor
@@ -39,6 +40,8 @@ PROMISE = 1.0
 """A variant is promising when its mean gain exceeds so many standard errors."""
 PRICE = 2.0
 """A cure that costs so many standard errors of the score is none."""
+FREQUENCIES = 200
+"""Steps in which the frequency of a problem is gone through."""
 DIVERGED = "diverged"
 """The end of a trial, and the problem of one that ended so."""
 BREAKING = (DIVERGED, "invalid")
@@ -155,13 +158,28 @@ def tag_counts(runs: Sequence[Iterable[str]]) -> dict[str, int]:
 def is_proven_cure(tag: str, variant: Arm, incumbent: Arm) -> bool:
     """Return whether chance would let a problem go in so many runs in at most 2.5 % of comparisons of equal configs.
 
-    The chance is the largest over all frequencies of the problem: runs with it in the incumbent plus runs without it
-    in the variant are then like heads of a fair coin. At five seeds each, nine of ten must agree; at three, all six.
+    The chance is the largest over all frequencies of the problem. With as many runs of both, runs with it in the
+    incumbent plus runs without it in the variant are then like heads of a fair coin: at five seeds each, nine of ten
+    must agree; at three, all six. Where runs were lost, another frequency makes agreement likelier.
     """
-    runs = incumbent.looked + variant.looked
     agree = incumbent.tagged.get(tag, 0) + variant.looked - variant.tagged.get(tag, 0)
-    chance = sum(math.comb(runs, count) for count in range(agree, runs + 1)) / 2**runs
-    return bool(chance <= FALSE_ACCEPTANCE)
+    return _largest_chance(agree, incumbent.looked, variant.looked) <= FALSE_ACCEPTANCE
+
+
+@lru_cache(maxsize=1024)
+def _largest_chance(agree: int, before: int, after: int) -> float:
+    """Return how likely so many runs agree by chance that a problem went, at the frequency where that is likeliest."""
+    return max(_chance(agree, before, after, place / FREQUENCIES) for place in range(FREQUENCIES + 1))
+
+
+def _chance(agree: int, before: int, after: int, frequency: float) -> float:
+    """Return the chance that runs with a problem before, and without it after, come to `agree` or more."""
+    had, lost = _binomial(before, frequency), _binomial(after, 1 - frequency)
+    return sum(p * q for i, p in enumerate(had) for j, q in enumerate(lost) if i + j >= agree)
+
+
+def _binomial(runs: int, chance: float) -> list[float]:
+    return [math.comb(runs, k) * chance**k * (1 - chance) ** (runs - k) for k in range(runs + 1)]
 
 
 def measure_noise(scores: Sequence[float], *, rates: bool) -> float | None:

@@ -3,8 +3,9 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 from otpilot.pilot import decisions
 from otpilot.pilot.decisions import Acceptance
@@ -94,6 +95,23 @@ def test_how_many_runs_prove_a_cure(seeds, least):
 
     agree = [had + seeds - has for had in range(seeds + 1) for has in range(seeds + 1) if proven(had, has)]
     assert (min(agree) if agree else None) == least
+
+
+@pytest.mark.parametrize(("before", "after"), [(5, 1), (10, 5), (8, 2), (2, 8), (1, 9), (5, 4), (3, 2)], ids=str)
+def test_runs_that_were_lost_prove_no_cure_by_chance(before, after):
+    def accepted_by_chance(frequency):
+        return sum(
+            binom.pmf(had, before, frequency) * binom.pmf(has, after, frequency)
+            for had in range(before + 1)
+            for has in range(after + 1)
+            if decisions.is_proven_cure(
+                "x",
+                decisions.Arm(name="b", scores={}, tagged={"x": has}, looked=after),
+                decisions.Arm(name="a", scores={}, tagged={"x": had}, looked=before),
+            )
+        )
+
+    assert max(map(accepted_by_chance, np.linspace(0.0, 1.0, 101))) <= STATED
 
 
 def power(simulation, world, gain, campaigns, **protocol):
