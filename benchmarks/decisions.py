@@ -193,7 +193,7 @@ def _first_kept(
         played.by_score += verdict.ground == "score"
         played.by_health += verdict.ground == "health"
         played.planted_confirmed |= which == trials.planted
-        if _survives(which, incumbent, trials, fresh, yardstick, protocol, played):
+        if _survives(which, incumbent, trials, fresh, yardstick, protocol, played, verdict.ground):
             return which
         played.rolled_back += 1
     return None
@@ -207,11 +207,12 @@ def _survives(
     yardstick: Yardstick,
     protocol: Protocol,
     played: Played,
+    ground: str,
 ) -> bool:
     for rung in range(1, protocol.promotions + 1):
         played.promotions += 1
         made = decisions.review(trials.arm(which, fresh, rung), trials.arm(incumbent, fresh, rung), yardstick)
-        if not decisions.keep_after_promotion(made).accepted:
+        if not decisions.keep_after_promotion(made, ground).accepted:
             return False
     return True
 

@@ -97,6 +97,23 @@ def test_how_many_runs_prove_a_cure(seeds, least):
     assert (min(agree) if agree else None) == least
 
 
+@pytest.mark.parametrize(
+    ("ground", "seeds", "fresh", "stated"),
+    [("score", 3, 5, STATED), ("score", 2, 3, STATED), ("health", 3, 5, 0.041), ("health", 2, 3, 0.059)],
+)
+def test_how_often_a_promotion_takes_an_equal_successor_back(simulation, ground, seeds, fresh, stated):
+    def taken_back(number):
+        trials = simulation.Trials(simulation.UNPAIRED, np.random.default_rng(number))
+        noise = decisions.measure_noise(list(trials.arm(0, range(seeds)).scores.values()), rates=False)
+        yardstick = decisions.Yardstick(direction="min", rates=False, noise=noise)
+        made = decisions.review(trials.arm(1, range(9, 9 + fresh)), trials.arm(0, range(9, 9 + fresh)), yardstick)
+        return not decisions.keep_after_promotion(made, ground).accepted
+
+    found = sum(taken_back(number) for number in range(3000))
+    at_most(found, 3000, stated)
+    at_least(found, 3000, stated - 0.01)
+
+
 @pytest.mark.parametrize(("before", "after"), [(5, 1), (10, 5), (8, 2), (2, 8), (1, 9), (5, 4), (3, 2)], ids=str)
 def test_runs_that_were_lost_prove_no_cure_by_chance(before, after):
     def accepted_by_chance(frequency):
