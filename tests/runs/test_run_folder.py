@@ -63,6 +63,25 @@ def test_torn_and_garbled_lines_are_counted_not_raised(tmp_path):
     assert (log.skipped, log.curve("loss")) == (1, ([1], [1.0]))
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"step":1e999,"time":1.0,"kind":"train","values":{}}',
+        '{"step":1,"time":' + "9" * 400 + ',"kind":"train","values":{}}',
+        '{"step":1,"time":1.0,"kind":"train","values":{"x":' + "[" * 100_000 + "]" * 100_000 + "}}",
+    ],
+    ids=["endless step", "endless time", "deep"],
+)
+def test_lines_that_json_takes_and_numbers_do_not_are_garbled(tmp_path, line):
+    writer = make(tmp_path)
+    writer.log(1, "train", {"loss": 1.0})
+    writer.close()
+    with writer.paths.metrics.open("a") as file:
+        file.write(line + "\n")
+    log = read_metrics(writer.paths.metrics)
+    assert (log.skipped, log.curve("loss")) == (1, ([1], [1.0]))
+
+
 def test_reopening_drops_what_lies_behind_the_checkpoint(tmp_path):
     writer = make(tmp_path)
     for step in (1, 2, 3):

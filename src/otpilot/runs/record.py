@@ -33,16 +33,16 @@ class MetricRecord:
         """Parse one line.
 
         Raises:
-            ValueError: If the line is torn or lacks a field.
+            ValueError: If the line is torn, lacks a field, or holds a number or a depth that Python cannot take.
         """
-        body = json.loads(line)
         try:
+            body = json.loads(line)
             if not isinstance(body["values"], dict):
                 raise TypeError
             return cls(
                 step=int(body["step"]), time=float(body["time"]), kind=str(body["kind"]), values=_decode(body["values"])
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a metrics line: {line[:80]!r}") from error
 
 
