@@ -83,6 +83,34 @@ def test_the_pages_words_follow_the_figures(end, word):
     assert page.plot(lines).startswith("<svg")
 
 
+def test_shares_of_the_fall_are_of_its_logarithm():
+    made = {**line([8.0, 2.0, 1.0]), "rules": ["baseline", "first", "second"]}
+    text = "\n".join(page.page([made, {**made, "repetition": 1}], {}))
+    assert "| first 67%, second 33% |" in text
+
+
+@pytest.mark.parametrize(
+    ("ratios", "told"),
+    [
+        ((1.2, 1.21, 1.22), "is WORSE than"),
+        ((0.8, 0.81, 0.82), "is better than"),
+        ((0.8, 1.0, 1.2), "is not distinguishable from"),
+    ],
+)
+def test_real_trials_contradict_the_surface_only_where_they_are_worse(ratios, told):
+    def trial(name, objective, seed, error):
+        return {
+            "name": name, "objective": objective, "cost_normalization": "none", "reg": 0.02, "tau": 0.01, "seed": seed,
+            "steps": 400, "finished": True, "error": error, "success": 0.5,
+        }  # fmt: skip
+
+    trials = [trial("baseline", "plan_cost", seed, 1.0) for seed in range(3)]
+    trials += [trial("variant", "energy", seed, ratio) for seed, ratio in enumerate(ratios)]
+    text = "\n".join(page.against_baseline(trials))
+    assert f"{told} the dead" in text
+    assert ("The surface assumes the opposite" in text) == ("WORSE" in told)
+
+
 def test_the_confirmation_is_a_campaign_each_that_differ_in_the_proposer(tmp_path):
     first = tmp_path / "rules"
     (first / "data").mkdir(parents=True)
