@@ -61,7 +61,7 @@ def _aim(section: Section, ours: Row) -> Iterator[str]:
     word = "reached" if reached else "not reached"
     yield (
         f"The aim, {AIM:.2f} more on target OOD than the better of co-training and source-only (here "
-        f"{rival.recipe.label}{missing}) without a loss elsewhere, is **{word}**: {_figures(found)}{lost}."
+        f"{rival.recipe.label}{missing}) without a loss elsewhere beyond noise, is **{word}**: {_figures(found)}{lost}."
     )
 
 

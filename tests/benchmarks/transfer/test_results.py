@@ -131,6 +131,17 @@ def test_the_words_follow_the_verdict(tmp_path, offset, sentence, aim):
     assert aim in text
 
 
+def test_a_loss_that_cannot_be_told_from_noise_is_not_called_none(tmp_path):
+    made = [
+        record(f"tabletop/act/{method}/1000/{100 + i}", source, 0.8, rate + 0.01 * i * (method == "ot"))
+        for i, lost in enumerate((0.6, 0.9, 0.7))
+        for method, source, rate in (("source-only", 0.9, 0.1), ("co-training", 0.9, 0.4), ("ot", lost, 0.6))
+    ]
+    write_report(made, tmp_path)
+    text = (tmp_path / "results.md").read_text()
+    assert "without a loss elsewhere beyond noise, is **reached**" in text, "17 points lost, [-54, +21]"
+
+
 def test_one_seed_neither_beats_nor_reaches(tmp_path):
     write_report(
         [record(f"tabletop/act/{method}/1000/100", 0.9, 0.8, rate) for method, rate in METHODS.items()], tmp_path
