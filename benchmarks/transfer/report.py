@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 
 from benchmarks.transfer.blocks import (
     Block,
@@ -204,9 +205,9 @@ def _facts(section: Section) -> Iterator[str]:
     yield f"Commits: {', '.join(f'`{commit}`' for commit in commits)}"
     versions = {f"{name} {value}" for record in records for name, value in record.versions.items() if value}
     yield f"Versions: {', '.join(sorted(versions))}"
-    minutes = sorted(record.wall_s / 60 for record in records if record.resumed_at is None)
+    minutes = [record.wall_s / 60 for record in records if record.resumed_at is None]
     if minutes:
-        yield f"Time of one training with its evaluation: median {minutes[len(minutes) // 2]:.1f} minutes"
+        yield f"Time of one training with its evaluation: median {median(minutes):.1f} minutes"
 
 
 def _commands(section: Section) -> Iterator[str]:

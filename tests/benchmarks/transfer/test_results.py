@@ -204,6 +204,15 @@ def test_page_and_picture_hold_what_the_text_holds(tmp_path):
     assert "&lt;NaN&gt;" in page
 
 
+def test_the_median_time_of_two_lies_between_them(tmp_path):
+    made = [
+        record(f"tabletop/act/ot/1000/{seed}", 0.9, 0.8, 0.6, wall_s=wall_s)
+        for seed, wall_s in ((100, 300.0), (101, 600.0))
+    ]
+    write_report(made, tmp_path)
+    assert "median 7.5 minutes" in (tmp_path / "results.md").read_text()
+
+
 def test_no_results_is_said(tmp_path):
     write_report([], tmp_path)
     assert "There are no results" in (tmp_path / "results.md").read_text()
