@@ -62,6 +62,14 @@ def test_equal_differences_far_beyond_the_noise_of_a_rate_are_a_verdict():
         assert np.mean([verdict.word == "better" for verdict in told]) <= 0.04
 
 
+@pytest.mark.parametrize(("scale", "rates"), [("difference", True), ("log", False)])
+def test_scores_that_differ_by_rounding_alone_are_equal(scale, rates):
+    assert np.mean([0.1, 0.2, 0.3]) != np.mean([0.3, 0.2, 0.1]), "one sum, two floats: so such scores occur"
+    pairs = [(0.38 + count * math.ulp(0.38), 0.38) for count in (1, 1, 1, 1, 2)]
+    found = judge_pairs(pairs, scale=scale, direction="max", rates=rates)
+    assert (found.word, found.basis) == ("not distinguishable", "no spread")
+
+
 def test_success_rates_and_what_is_not_positive_are_compared_by_differences():
     assert common_scale([0.5, 0.0], rates=True) == "difference"
     assert common_scale([0.5, 0.4], rates=False) == "log"

@@ -21,6 +21,8 @@ Basis = Literal["t-interval", "noise floor", "no spread", "no seeds", "no scores
 
 RATE_NOISE = 0.05
 """Least standard deviation of a success rate where runs agree exactly: that of 100 episodes at a chance of .5."""
+ROUNDING = 1e-12
+"""Scores that lie so near, as a share of the largest, are equal: their means were only rounded otherwise."""
 NORMAL = 1.959964
 """Two-sided 95 % quantile of the normal distribution."""
 
@@ -79,7 +81,9 @@ def judge_pairs(
     n = len(differences)
     mean = sum(differences) / n
     spread = math.sqrt(sum((value - mean) ** 2 for value in differences) / (n - 1))
-    if spread <= 1e-12 * max(map(abs, differences), default=0.0) or spread == 0:
+    # A difference of two floats is rounded as they are: of logarithms, as their losses.
+    largest = 1.0 if scale == "log" else max(map(abs, (*ours, *theirs)))
+    if spread <= ROUNDING * largest:
         known = max(noise or 0.0, RATE_NOISE if rates else 0.0)
         half = critical(n - 1) * known * math.sqrt(2 / n) if known else None
         if half is None or abs(mean) <= half:
