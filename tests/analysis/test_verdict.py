@@ -68,6 +68,8 @@ def test_scores_that_differ_by_rounding_alone_are_equal(scale, rates):
     pairs = [(0.38 + count * math.ulp(0.38), 0.38) for count in (1, 1, 1, 1, 2)]
     found = judge_pairs(pairs, scale=scale, direction="max", rates=rates)
     assert (found.word, found.basis) == ("not distinguishable", "no spread")
+    floor = judge_floor([0.4], [0.38, 0.38 + math.ulp(0.38)], scale=scale, direction="max")
+    assert (floor.word, floor.basis) == ("not distinguishable", "no seeds")
 
 
 def test_success_rates_and_what_is_not_positive_are_compared_by_differences():

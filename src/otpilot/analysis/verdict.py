@@ -22,7 +22,7 @@ Basis = Literal["t-interval", "noise floor", "no spread", "no seeds", "no scores
 RATE_NOISE = 0.05
 """Least standard deviation of a success rate where runs agree exactly: that of 100 episodes at a chance of .5."""
 ROUNDING = 1e-12
-"""Scores that lie so near, as a share of the largest, are equal: their means were only rounded otherwise."""
+"""Scores that are so near, as a share of the largest, are equal: their means were rounded otherwise."""
 NORMAL = 1.959964
 """Two-sided 95 % quantile of the normal distribution."""
 
@@ -81,9 +81,7 @@ def judge_pairs(
     n = len(differences)
     mean = sum(differences) / n
     spread = math.sqrt(sum((value - mean) ** 2 for value in differences) / (n - 1))
-    # A difference of two floats is rounded as they are: of logarithms, as their losses.
-    largest = 1.0 if scale == "log" else max(map(abs, (*ours, *theirs)))
-    if spread <= ROUNDING * largest:
+    if spread <= _rounding((*ours, *theirs), scale):
         known = max(noise or 0.0, RATE_NOISE if rates else 0.0)
         half = critical(n - 1) * known * math.sqrt(2 / n) if known else None
         if half is None or abs(mean) <= half:
@@ -112,7 +110,7 @@ def judge_floor(
     mean = sum(mine) / len(mine) - sum(theirs) / len(theirs)
     own = noise_floor(baselines, scale)
     root = math.sqrt(1 / len(mine) + 1 / len(theirs))
-    if own is not None and own > 0:
+    if own is not None and own > _rounding(theirs, scale):
         half = critical(len(theirs) - 1) * own * root
         return _verdict("noise floor", mean, half, scale=scale, pairs=pairs, direction=direction, noise=own)
     if noise is not None and noise > 0:
@@ -151,6 +149,11 @@ def _verdict(
         high=None if half is None else _shown(mean + half, scale),
         noise=noise,
     )
+
+
+def _rounding(placed: Sequence[float], scale: Scale) -> float:
+    """Return how far apart equal scores may lie: a logarithm is off by what its loss is off, as a share of it."""
+    return ROUNDING * (1.0 if scale == "log" else max(map(abs, placed)))
 
 
 def _place(scores: Sequence[float], scale: Scale) -> list[float]:
