@@ -42,7 +42,8 @@ class Comparison:
     """Two configs beside each other on the same seeds: ours and the one it is measured by.
 
     `scores` and `other_scores` by seed; `ends` are the ends of trials of ours without a score, by seed. `word` says in
-    a sentence what came of it. `fresh`: nothing was chosen by these seeds, so the difference is not flattered.
+    a sentence what came of it. `fresh`: these seeds are not those of the screening. Nothing was chosen by them before a
+    confirmation; a promotion goes on with those by which its candidate was accepted, which flatters it.
     """
 
     ours: str
