@@ -58,6 +58,7 @@ def test_a_canonical_name_stays(name):
 
 def test_which_way_is_better():
     assert metric_info("eval/avg_sum_reward").direction == "max"
+    assert metric_info("eval/avg_max_reward").direction == "max"
     assert metric_info("eval/success").direction == "max"
     assert metric_info("eval/success_in_domain").direction == "max"
     assert metric_info("loss").direction == "min"

@@ -64,7 +64,7 @@ class MetricInfo:
     depends_on_model: bool = True
 
 
-MAXIMISED = ("sim/success", "eval/pc_success", "eval/avg_sum_reward", "train/samples_per_s")
+MAXIMISED = ("sim/success", "eval/pc_success", "eval/avg_sum_reward", "eval/avg_max_reward", "train/samples_per_s")
 NEITHER = (
     "train/lr", "train/ot_pi_", "train/ot_mass", "train/ot_weight", "train/ot_reg", "train/ot_grad_share",
     "train/ot_diag_share", "train/ot_entropy", "train/steps", "train/samples", "train/episodes", "train/epochs",
