@@ -69,3 +69,18 @@ def test_the_state_continues():
 def test_wrong_words_name_the_closest():
     with pytest.raises(ConfigError, match=r"guard.grad_spike is 'skp'.*Did you mean 'skip'"):
         GuardConfig(grad_spike="skp")
+
+
+def test_a_step_that_was_taken_with_a_warning_ends_a_row_of_skipped_ones():
+    guard = warmed(nonfinite="skip", max_skips=1)
+    for step in range(3):
+        assert guard.check(loss=math.nan, norm=1.0, step=2 * step).action == "skip"
+        spike = guard.check(loss=1.0, norm=1e6, step=2 * step + 1)
+        assert (spike.action, spike.alarm) == ("go", "grad_spike")
+
+
+def test_the_message_counts_the_norms_of_its_median():
+    guard = warmed(grad_spike_window=10)
+    for step in range(20):
+        guard.check(loss=1.0, norm=1.0, step=step)
+    assert "the median of the last 10 (1)" in guard.check(loss=1.0, norm=1e6, step=20).message

@@ -42,20 +42,22 @@ class Guard:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             what = f"The loss is {loss}" if not math.isfinite(loss) else f"The gradient norm is {norm}"
             return self.nonfinite(f"{what} at step {step}.")
-        usual = median(self._norms) if len(self._norms) >= MIN_NORMS else math.inf
+        seen = len(self._norms)
+        usual = median(self._norms) if seen >= MIN_NORMS else math.inf
         self._norms.append(norm)
         if self.config.grad_spike == "off" or norm <= self.config.grad_spike_factor * usual or usual == 0.0:
             self._skipped = 0
             return Verdict(action="go")
         message = (
             f"The gradient norm is {norm:.4g} at step {step}, {norm / usual:.0f} times the median of the last "
-            f"{len(self._norms) - 1} ({usual:.4g}); the limit is {self.config.grad_spike_factor:g} "
+            f"{seen} ({usual:.4g}); the limit is {self.config.grad_spike_factor:g} "
             "(guard.grad_spike_factor)."
         )
         if self.config.grad_spike == "stop":
             raise TrainingError(message)
         if self.config.grad_spike == "skip":
             return self._skip("grad_spike", message)
+        self._skipped = 0
         return Verdict(action="go", alarm="grad_spike", message=message)
 
     def nonfinite(self, what: str) -> Verdict:
