@@ -120,11 +120,11 @@ def test_every_paired_source_gets_pairs_whatever_the_sources_share(load, world, 
 def test_held_out_episodes_never_train(load):
     stream, domains = stream_of(load(steps=80, **{"dataset.eval_split": 0.3, "ot.rows": "separate"}))
     assert domains.target.eval_episodes == (2,)
-    assert domains.source.eval_episodes == (4, 5)
+    assert domains.sources[0].eval_episodes == (4, 5)
     for step in range(80):
         batch = stream[step]
         episodes, source = batch.rows["episode_index"].numpy(), batch.map.is_source
-        assert not np.isin(episodes[source], domains.source.eval_episodes).any()
+        assert not np.isin(episodes[source], domains.sources[0].eval_episodes).any()
         assert not np.isin(episodes[~source], domains.target.eval_episodes).any()
 
 
@@ -247,9 +247,11 @@ def test_statistics_are_those_asked_for(load, stats):
     domains = open_domains(load(**{"ot.stats": stats}))
     mean = {
         name: domain.reader.column("action").mean(0).numpy()
-        for name, domain in (("target", domains.target), ("source", domains.source))
+        for name, domain in (("target", domains.target), ("source", domains.sources[0]))
     }
-    mean["shared"] = torch.cat([d.reader.column("action") for d in (domains.target, domains.source)]).mean(0).numpy()
+    mean["shared"] = (
+        torch.cat([d.reader.column("action") for d in (domains.target, domains.sources[0])]).mean(0).numpy()
+    )
     np.testing.assert_allclose(domains.stats["action"]["mean"], mean[stats], rtol=1e-4)
 
 
@@ -259,7 +261,7 @@ def test_statistics_are_those_asked_for(load, stats):
 def test_by_rows_a_dataset_counts_as_much_as_it_has_rows_in_a_batch(load, settings, share):
     """However few frames the target has."""
     domains = open_domains(load(**{"ot.stats": "rows", **settings}))
-    parts = [domain.reader.column("action").double() for domain in (domains.target, domains.source)]
+    parts = [domain.reader.column("action").double() for domain in (domains.target, domains.sources[0])]
     shares = zip(parts, (1 - share, share), strict=True)
     weights = torch.cat([torch.full((len(part),), weight / len(part)) for part, weight in shares])
     rows = torch.cat(parts)
@@ -310,7 +312,7 @@ def test_every_domain_by_its_own_statistics(load):
         domains.stats["action"]["mean"], domains.target.reader.column("action").mean(0), rtol=1e-4
     )
     np.testing.assert_allclose(
-        domains.source_stats["action"]["mean"], domains.source.reader.column("action").mean(0), rtol=1e-4
+        domains.source_stats["action"]["mean"], domains.sources[0].reader.column("action").mean(0), rtol=1e-4
     )
 
 

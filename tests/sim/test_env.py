@@ -125,12 +125,12 @@ def test_rollout_of_a_policy_that_knows_and_one_that_does_not():
         return action
 
     known = rollout(expert, domain="target", region="left", episodes=6, seed=2, image_size=32, film=2)
-    assert known.success_rate == 1.0
+    assert known.success.all()
     np.testing.assert_array_equal(known.steps, twin.world.step)
     assert [len(frames) for frames in known.frames] == (known.steps[:2] + 1).tolist()
     assert known.frames[0].shape[1:] == (32, 32, 3)
 
     idle = rollout(lambda _: np.full((6, 3), 0.5), domain="target", region="left", episodes=6, seed=2, image_size=32)
-    assert idle.success_rate == 0.0
+    assert not idle.success.any()
     assert (idle.steps == 80).all()
     assert idle.frames == ()

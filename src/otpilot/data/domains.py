@@ -61,11 +61,6 @@ class Domains:
     stats: dict[str, Any]
     source_stats: dict[str, Any] | None = None
 
-    @property
-    def source(self) -> Domain | None:
-        """The first source, if there is one."""
-        return self.sources[0] if self.sources else None
-
 
 def open_domains(config: TrainConfig) -> Domains:
     """Open and check the datasets that a config names.

@@ -9,7 +9,6 @@ from typing import Any, Literal
 Kind = Literal["train", "eval", "sim", "health"]
 Status = Literal["finished", "stopped_early", "diverged", "crashed", "killed"]
 
-KINDS = ("train", "eval", "sim", "health")
 STATUSES = ("finished", "stopped_early", "diverged", "crashed", "killed")
 NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 

@@ -26,11 +26,6 @@ class RolloutResult:
     steps: Int[Array, "e"]
     frames: tuple[Array, ...] = ()
 
-    @property
-    def success_rate(self) -> float:
-        """Share of episodes that succeeded, 0 to 1."""
-        return float(self.success.mean())
-
 
 def rollout(
     act: Act,

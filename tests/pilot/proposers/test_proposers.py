@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from otpilot.config.bounds import bound_of
 from otpilot.config.canonical import same_effect
 from otpilot.config.compat import translate
 from otpilot.config.edits import apply, config_hash, policy_type, value_at
@@ -17,7 +18,7 @@ from otpilot.config.plain import build_section
 from otpilot.errors import ConfigError
 from otpilot.pilot.parents import Parent
 from otpilot.pilot.proposers import PROPOSERS, Observation, Request, observe, propose
-from otpilot.pilot.proposers.space import dimensions, within_limits
+from otpilot.pilot.proposers.space import dimensions
 from otpilot.pilot.variants import TrialKey, write_variant
 from tests.pilot.rules.cases import Config, act, diffusion, edited, explicit, hard, ours, tag, with_ot
 
@@ -130,7 +131,10 @@ def test_space_lies_within_the_limits(start: Config) -> None:
     found = dimensions(config)
     assert found
     for dimension in found:
-        assert within_limits(dimension, policy_type(config)), dimension
+        for path in dimension.paths:
+            bound = bound_of(re.sub(r"\[.*?\]", "[*]", path), policy_type(config))
+            assert bound is not None, path
+            assert bound.low <= dimension.low <= dimension.high <= bound.high, path
         assert dimension.at(0.0) == pytest.approx(dimension.low)
         assert dimension.at(1.0) == pytest.approx(dimension.high)
         assert dimension.low < dimension.at(0.5) < dimension.high

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from otpilot.config.bounds import Kind, bound_of
+from otpilot.config.bounds import Kind
 from otpilot.config.canonical import same_effect
 from otpilot.config.edits import Edit, apply, learning_rate_path, policy_type, value_at, values_at
 from otpilot.pilot.proposal import Group
@@ -142,13 +142,3 @@ def _cloning(config: Mapping[str, Any]) -> list[Dimension]:
 
 def _ot(*paths: str, low: float, high: float, log: bool = True, kind: Kind = "float") -> Dimension:
     return Dimension(paths=paths, low=low, high=high, log=log, group="ot", kind=kind)
-
-
-def within_limits(dimension: Dimension, policy: str | None) -> bool:
-    """Whether the whole range lies within the limits of config/bounds.py."""
-    for path in dimension.paths:
-        head, bracket, rest = path.partition("[")
-        bound = bound_of(f"{head}[*]{rest.partition(']')[2]}" if bracket else path, policy)
-        if bound is None or not bound.low <= dimension.low <= dimension.high <= bound.high:
-            return False
-    return True

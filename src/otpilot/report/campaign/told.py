@@ -30,11 +30,6 @@ def score(value: float, *, rate: bool) -> str:
     return f"{100 * value:.1f} %" if rate else short(value)
 
 
-def mean_score(scores: Mapping[int, float]) -> float | None:
-    """Return the mean of scores by seed, or None without any."""
-    return sum(scores.values()) / len(scores) if scores else None
-
-
 def scores(found: Mapping[int, float], *, rate: bool, lang: Lang) -> str:
     """Return scores by seed: `0.0412 (seed 0), 0.0398 (seed 1)`."""
     return ", ".join(f"{score(value, rate=rate)} ({said('seed', lang)} {seed})" for seed, value in found.items())
