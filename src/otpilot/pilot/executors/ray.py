@@ -16,15 +16,14 @@ from types import ModuleType
 from typing import Any
 
 from otpilot.errors import ExecutorError
-from otpilot.pilot.executors.base import Ended, Executor, Handle, TrialSpec
-from otpilot.pilot.executors.local import GRACE_S, LOCK_WAIT_S
+from otpilot.pilot.executors.base import Ended, Handle, TrialSpec
+from otpilot.pilot.executors.cluster import ClusterExecutor, ClusterTrial, last_line
+from otpilot.pilot.executors.local import GRACE_S
 from otpilot.pilot.executors.mirror import Mirror
 from otpilot.pilot.executors.node import Order, Wish, leave_token, run_order
 from otpilot.pilot.executors.ray_cluster import connect, probe_nodes
 from otpilot.pilot.states import EndState
 
-# How much longer than its grace a trial may take to end before its actor is killed.
-MARGIN_S = 2 * LOCK_WAIT_S
 # How long an actor keeps its GPUs for our next trial. Another actor costs a Python process, seconds on a busy node.
 KEEP_S = 10.0
 # Ray would kill the supervisor with the actor, before it has ended what the trial started.
@@ -51,21 +50,15 @@ class _Node:
 
 
 @dataclass(kw_only=True)
-class _Running:
-    spec: TrialSpec
-    handle: Handle
+class _Running(ClusterTrial):
     order: dict[str, Any] = field(default_factory=dict)
     actor: Any = None
     ready: Any = None
     answer: Any = None
-    lost: int = 0
-    wish: Wish | None = None
-    wished_at: float = 0.0
-    ended: Ended | None = None
     fetch: "_Fetch | None" = None
 
 
-class RayExecutor(Executor):
+class RayExecutor(ClusterExecutor[_Running]):
     """Trials on the nodes of a Ray cluster; otpilot in the same version, and Ray, must be installed there.
 
     Trials end with the pilot (Ray ends the actors of a driver that is gone). Run folders lie on a path that all nodes
@@ -92,6 +85,8 @@ class RayExecutor(Executor):
         ExecutorError: If Ray is missing, the cluster cannot be reached or has another version, or a node is not fit.
     """
 
+    lost_one = "its node or worker"
+
     def __init__(
         self,
         *,
@@ -111,6 +106,7 @@ class RayExecutor(Executor):
         cwd: Path | None = None,
     ) -> None:
         _check_numbers(gpus=gpus, cpus=cpus, slots=slots, retries=retries)
+        super().__init__(grace_s=grace_s, retries=retries)
         if storage:
             Mirror(storage, Path("probe"))  # a scheme that nobody knows is told now
         self._ray: ModuleType
@@ -129,13 +125,10 @@ class RayExecutor(Executor):
         except BaseException:
             self._leave()
             raise
-        self._retries = retries
         self._storage, self._sync_s, self._scratch = storage, sync_s, scratch
-        self._command, self._grace_s, self._environment = command, grace_s, dict(environment or {})
+        self._command, self._environment = command, dict(environment or {})
         self._cwd = str(cwd or Path.cwd()) if not storage else (str(cwd) if cwd else None)
-        self._running: dict[str, _Running] = {}
         self._kept: list[tuple[float, Any]] = []
-        self._closed = False
         named = {name: amount for name, amount in self._need.items() if name not in ("CPU", "GPU")}
         self._actor = self._ray.remote(_Node).options(
             num_cpus=cpus,
@@ -156,7 +149,7 @@ class RayExecutor(Executor):
     def has_room(self) -> bool:
         """Return whether a new trial could start now: a slot is free, and nothing of ours waits for the cluster."""
         self._let_go()
-        active = [running for running in self._running.values() if running.ended is None]
+        active = self._active()
         if len(active) >= self.slots:
             return False
         if self._limit is not None or self._kept:
@@ -167,10 +160,7 @@ class RayExecutor(Executor):
 
     def submit(self, spec: TrialSpec) -> Handle | None:
         """Start a trial, or let it go on from its last checkpoint; what ended in this folder is found by the node."""
-        if self._closed:
-            raise ExecutorError("The executor is closed; open another one.")
-        if any(running.handle.run == spec.run and running.ended is None for running in self._running.values()):
-            raise ExecutorError(f"Trial {spec.name!r} runs here already, in {spec.run}.")
+        self._check_submit(spec)
         if not self.has_room():
             return None
         token = uuid.uuid4().hex
@@ -195,50 +185,13 @@ class RayExecutor(Executor):
         """Return whether the trial waits for the cluster to have room."""
         return self._waits(self._find(handle))
 
-    def poll(self, handle: Handle) -> Ended | None:
-        """Return how the trial ended, or None while it runs, or waits to go on elsewhere."""
-        running = self._find(handle)
-        if running.ended is None:
-            running.ended = self._look(running)
-        return running.ended
-
-    def cancel(self, handle: Handle, *, state: EndState, reason: str) -> None:
-        """Ask for the trial's end; `poll` will say `state` and `reason`, unless it ended by itself before."""
-        self._want(self._find(handle), Wish(state=state, reason=reason))
-
-    def suspend(self, handle: Handle) -> None:
-        """Ask for the trial's end without a verdict: submitted again, it goes on from its last checkpoint."""
-        self._want(self._find(handle), Wish())
-
-    def forget(self, handle: Handle) -> None:
-        """Drop what is known of an ended trial."""
-        running = self._find(handle)
-        if running.ended is None and self.poll(handle) is None:
-            raise ExecutorError(f"Trial {handle.trial!r} still runs; cancel or suspend it first.")
-        del self._running[handle.token]
-
     def close(self) -> None:
         """End what still runs and leave the cluster; one that was started here is stopped."""
         if self._closed:
             return
-        self._closed = True
-        active = [running for running in self._running.values() if running.ended is None]
-        for running in active:
-            self._want(running, Wish())
-        deadline = time.monotonic() + self._grace_s + 2 * MARGIN_S
-        while active and time.monotonic() < deadline:
-            active = [running for running in active if self.poll(running.handle) is None]
-            time.sleep(0.01)
-        for running in active:
-            self._kill(running)
+        super().close()
         self._let_go(older_than_s=0.0)
         self._leave()
-
-    def _find(self, handle: Handle) -> _Running:
-        try:
-            return self._running[handle.token]
-        except KeyError:
-            raise ExecutorError(f"Trial {handle.trial!r} is unknown here: it was forgotten, or is another's.") from None
 
     def _nodes(self) -> list[dict[str, Any]]:
         return [node for node in self._ray.nodes() if node["Alive"]]
@@ -273,10 +226,7 @@ class RayExecutor(Executor):
             running.ready = None
         return running.ready is not None
 
-    def _want(self, running: _Running, wish: Wish) -> None:
-        if running.ended is not None or running.wish is not None:
-            return
-        running.wish, running.wished_at = wish, time.monotonic()
+    def _ask_to_end(self, running: _Running, wish: Wish) -> None:
         if self._waits(running):  # it never began: there is nobody to ask
             self._kill(running)
         elif running.actor is not None:
@@ -284,15 +234,15 @@ class RayExecutor(Executor):
 
     def _look(self, running: _Running) -> Ended | None:
         if not self._ray.wait([running.answer], timeout=0)[0]:
-            late = time.monotonic() - running.wished_at > self._grace_s + MARGIN_S
-            if running.wish is not None and late:
+            if self._is_late(running):
                 self._kill(running)
             return None
         try:
             ended = Ended(**self._ray.get(running.answer))
         except self._ray.exceptions.RayTaskError as error:
-            ended = Ended(state="crashed", reason=f"cannot be run on its node: {_last_line(error)}")
+            ended = Ended(state="crashed", reason=f"cannot be run on its node: {last_line(error)}")
         except self._ray.exceptions.RayError as error:
+            self._kill(running)
             lost = self._was_lost(running, error)
             if lost is None:
                 return None
@@ -305,23 +255,7 @@ class RayExecutor(Executor):
             return ended
         return running.fetch.judged(ended) if running.fetch.finish() else None
 
-    def _was_lost(self, running: _Running, error: Exception) -> Ended | None:
-        """Return the end of a trial whose node or worker is gone, or None: it was started elsewhere."""
-        self._kill(running)
-        wish = running.wish
-        if wish is not None:
-            if wish.state is None:
-                return Ended(state="killed", reason="ended on request, to go on later", suspended=True)
-            return Ended(state=wish.state, reason=wish.reason)
-        running.lost += 1
-        if running.lost > self._retries:
-            times = f"{running.lost} times (limit {self._retries + 1})"
-            return Ended(state="killed", reason=f"its node or worker was lost {times}: {_last_line(error)}")
-        self._launch(running)
-        return None
-
     def _kill(self, running: _Running) -> None:
-        """End the actor; whatever ran in it is ended by the supervisor."""
         if running.actor is not None:
             self._end_actor(running.actor)
             running.actor = None
@@ -384,12 +318,6 @@ def _fits(has: Mapping[str, float], need: Mapping[str, float]) -> int:
 def _spelled(resources: Mapping[str, float]) -> str:
     shown = {n: a for n, a in sorted(resources.items()) if a and not n.startswith(("node:", "memory", "object_store"))}
     return ", ".join(f"{amount:g} {name}" for name, amount in shown.items()) or "nothing"
-
-
-def _last_line(error: Exception) -> str:
-    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)[
-        :500
-    ]
 
 
 def _check_numbers(*, gpus: float | None, cpus: float, slots: int | None, retries: int) -> None:

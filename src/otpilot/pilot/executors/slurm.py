@@ -16,14 +16,13 @@ from typing import Any
 
 from otpilot.errors import ExecutorError, closest
 from otpilot.pilot import supervisor
-from otpilot.pilot.executors.base import Ended, Executor, Handle, TrialSpec
-from otpilot.pilot.executors.local import GRACE_S, LOCK_WAIT_S
+from otpilot.pilot.executors.base import Ended, Handle, TrialSpec
+from otpilot.pilot.executors.cluster import ClusterExecutor, ClusterTrial, last_line
+from otpilot.pilot.executors.local import GRACE_S
 from otpilot.pilot.executors.node import Order, Wish, leave_token, run_order
 from otpilot.pilot.executors.start import read_json
 from otpilot.pilot.paths import TrialPaths
-from otpilot.pilot.states import EndState
 
-MARGIN_S = 2 * LOCK_WAIT_S
 CLUSTERS = ("slurm", "local")
 # How often a node looks for the pilot's wish: a file on a shared file system.
 LOOK_S = 1.0
@@ -71,18 +70,12 @@ class NodeJob:
 
 
 @dataclass(kw_only=True)
-class _Running:
-    spec: TrialSpec
-    handle: Handle
+class _Running(ClusterTrial):
     job: Any = None
-    lost: int = 0
     missed: int = 0
-    wish: Wish | None = None
-    wished_at: float = 0.0
-    ended: Ended | None = None
 
 
-class SlurmExecutor(Executor):
+class SlurmExecutor(ClusterExecutor[_Running]):
     """Trials as Slurm jobs. They end with the pilot (`close`); a pilot that is killed leaves its jobs to be taken over.
 
     Args:
@@ -102,6 +95,8 @@ class SlurmExecutor(Executor):
         ExecutorError: If submitit is missing, there is no Slurm here, or a parameter is unknown.
     """
 
+    lost_one = "its job"
+
     def __init__(
         self,
         *,
@@ -120,17 +115,15 @@ class SlurmExecutor(Executor):
             raise ExecutorError(f"slots is {slots}; allowed: 1 or more.")
         if cluster not in CLUSTERS:
             raise ExecutorError(f"cluster is {cluster!r}; allowed: {', '.join(CLUSTERS)}.{closest(cluster, CLUSTERS)}")
+        super().__init__(grace_s=grace_s, retries=retries)
         self._limit = slots
         asks_gpus = any(name.startswith("gpu") or "gpu" in str(value) for name, value in (parameters or {}).items())
         self._device = "slurm" if asks_gpus else "cpu"
         self._submitit = _open(logs, cluster, {"cpus_per_task": threads, **(parameters or {})})
-        self._threads, self._retries, self._command = threads, retries, command
-        self._grace_s, self._environment = grace_s, dict(environment or {})
+        self._threads, self._command, self._environment = threads, command, dict(environment or {})
         self._cwd = str(cwd or Path.cwd())
         self._has_queue = cluster == "slurm"
         self._asked_at = 0.0
-        self._running: dict[str, _Running] = {}
-        self._closed = False
 
     @property
     def slots(self) -> int:
@@ -139,23 +132,20 @@ class SlurmExecutor(Executor):
 
     def has_room(self) -> bool:
         """Return whether another job may be submitted now."""
-        return sum(running.ended is None for running in self._running.values()) < self._limit
+        return len(self._active()) < self._limit
 
     def submit(self, spec: TrialSpec) -> Handle | None:
         """Submit a trial; the node starts it, lets it go on from its last checkpoint, or finds that it ended before."""
-        if self._closed:
-            raise ExecutorError("The executor is closed; open another one.")
-        if any(running.handle.run == spec.run and running.ended is None for running in self._running.values()):
-            raise ExecutorError(f"Trial {spec.name!r} runs here already, in {spec.run}.")
+        self._check_submit(spec)
         if not self.has_room():
             return None
         token = uuid.uuid4().hex
         job, ended = None, None
         try:
             leave_token(spec, token)
-            job = self._launch(spec, token)
+            job = self._queue(spec, token)
         except Exception as error:  # OSError, or what sbatch said, in exceptions of submitit's own
-            ended = Ended(state="crashed", reason=f"cannot be submitted: {_last_line(error)}")
+            ended = Ended(state="crashed", reason=f"cannot be submitted: {last_line(error)}")
         facts = {"job": None if job is None else str(job.job_id), "token": token}
         handle = Handle(trial=spec.name, run=spec.run, token=token, device=self._device, process=facts)
         self._running[token] = _Running(spec=spec, handle=handle, job=job, ended=ended)
@@ -167,50 +157,11 @@ class SlurmExecutor(Executor):
         begun = read_json(TrialPaths(handle.run).begun) or {}
         return running.ended is None and begun.get("token") != handle.token
 
-    def poll(self, handle: Handle) -> Ended | None:
-        """Return how the trial ended, or None while it waits or runs."""
-        running = self._find(handle)
-        if running.ended is None:
-            running.ended = self._look(running)
-        return running.ended
+    def _launch(self, running: _Running) -> None:
+        running.job, running.missed = self._queue(running.spec, running.handle.token), 0
 
-    def cancel(self, handle: Handle, *, state: EndState, reason: str) -> None:
-        """Ask for the trial's end; `poll` will say `state` and `reason`, unless it ended by itself before."""
-        self._want(self._find(handle), Wish(state=state, reason=reason))
-
-    def suspend(self, handle: Handle) -> None:
-        """Ask for the trial's end without a verdict: submitted again, it goes on from its last checkpoint."""
-        self._want(self._find(handle), Wish())
-
-    def forget(self, handle: Handle) -> None:
-        """Drop what is known of an ended trial."""
-        running = self._find(handle)
-        if running.ended is None and self.poll(handle) is None:
-            raise ExecutorError(f"Trial {handle.trial!r} still runs; cancel or suspend it first.")
-        del self._running[handle.token]
-
-    def close(self) -> None:
-        """End what still waits or runs."""
-        if self._closed:
-            return
-        self._closed = True
-        active = [running for running in self._running.values() if running.ended is None]
-        for running in active:
-            self._want(running, Wish())
-        deadline = time.monotonic() + self._grace_s + 2 * MARGIN_S
-        while active and time.monotonic() < deadline:
-            active = [running for running in active if self.poll(running.handle) is None]
-            time.sleep(0.05)
-        for running in active:
-            self._end_job(running)
-
-    def _find(self, handle: Handle) -> _Running:
-        try:
-            return self._running[handle.token]
-        except KeyError:
-            raise ExecutorError(f"Trial {handle.trial!r} is unknown here: it was forgotten, or is another's.") from None
-
-    def _launch(self, spec: TrialSpec, token: str) -> Any:
+    def _queue(self, spec: TrialSpec, token: str) -> Any:
+        """Submit a job and return it."""
         order = Order(
             spec=spec,
             token=token,
@@ -222,21 +173,18 @@ class SlurmExecutor(Executor):
         )
         return self._submitit.submit(NodeJob(order.plain()))
 
-    def _want(self, running: _Running, wish: Wish) -> None:
-        if running.ended is not None or running.wish is not None:
-            return
+    def _ask_to_end(self, running: _Running, wish: Wish) -> None:
         waits = self.is_waiting(running.handle)
-        running.wish, running.wished_at = wish, time.monotonic()
         body = {"token": running.handle.token, "state": wish.state, "reason": wish.reason}
         with contextlib.suppress(OSError):  # a full disk: Slurm ends it, the harder way
             supervisor.write_json(TrialPaths(running.handle.run).wish, body)
         if waits:
-            self._end_job(running)
+            self._kill(running)
 
     def _look(self, running: _Running) -> Ended | None:
-        late = running.wish is not None and time.monotonic() - running.wished_at > self._grace_s + MARGIN_S
+        late = self._is_late(running)
         if late:
-            self._end_job(running)
+            self._kill(running)
         self._ask_queue()
         if not running.job.done(force_check=late) and running.missed < 2:
             return None
@@ -258,29 +206,10 @@ class SlurmExecutor(Executor):
         except (OSError, subprocess.SubprocessError):  # Slurm is away: nothing is known
             return
         queued = set(told.stdout.split())
-        for running in self._running.values():
-            if running.ended is None:
-                running.missed = 0 if str(running.job.job_id) in queued else running.missed + 1
+        for running in self._active():
+            running.missed = 0 if str(running.job.job_id) in queued else running.missed + 1
 
-    def _was_lost(self, running: _Running, error: Exception) -> Ended | None:
-        """Return the end of a trial whose job left no result, or None: it was submitted again."""
-        wish = running.wish
-        if wish is not None:
-            if wish.state is None:
-                return Ended(state="killed", reason="ended on request, to go on later", suspended=True)
-            return Ended(state=wish.state, reason=wish.reason)
-        running.lost += 1
-        if running.lost <= self._retries:
-            try:
-                running.job, running.missed = self._launch(running.spec, running.handle.token), 0
-            except Exception as refused:  # Slurm is away, or takes no more jobs
-                error = refused
-            else:
-                return None
-        times = f"{running.lost} times (limit {self._retries + 1})"
-        return Ended(state="killed", reason=f"its job was lost {times}: {_last_line(error)}")
-
-    def _end_job(self, running: _Running) -> None:
+    def _kill(self, running: _Running) -> None:
         with contextlib.suppress(Exception):  # it ended by itself
             running.job.cancel()
 
@@ -304,16 +233,10 @@ def _open(logs: Path, cluster: str, parameters: Mapping[str, Any]) -> Any:
     except OSError as error:
         raise ExecutorError(f"submitit's files cannot be written to {logs}: {error}.") from error
     except (RuntimeError, NameError, ValueError, TypeError, AssertionError) as error:
-        raise ExecutorError(f"Slurm cannot be used from here: {_last_line(error)}") from error
+        raise ExecutorError(f"Slurm cannot be used from here: {last_line(error)}") from error
     return made
 
 
 def _typed(value: Any) -> Any:
     """Return a word of the command line as the number that it is, if it is one."""
     return int(value) if isinstance(value, str) and value.isdigit() else value
-
-
-def _last_line(error: Exception) -> str:
-    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)[
-        :500
-    ]
