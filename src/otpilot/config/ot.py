@@ -98,7 +98,7 @@ class TermConfig:
     """One term of the ground cost: term_weight * (weight_embed * d(z_s, z_t) + weight_label * d(x_s, x_t)).
 
     z is the policy's own encoding of the key (gradients flow), x the raw feature behind the policy's normaliser
-    (detached); everything behind the batch axis is flattened. `dim_slice` cuts x, and z only where z is x itself.
+    (detached); everything behind the batch axis is flattened. `dim_slice` cuts x, never z.
     """
 
     src_key: str

@@ -144,7 +144,7 @@ class ActTap(FeatureTap):
 
 
 class DiffusionTap(FeatureTap):
-    """Diffusion: its rgb encoder per camera; the states enter as they are; fused is the whole conditioning vector."""
+    """Diffusion: its rgb encoder per camera; fused is all cameras side by side, since states have no encoder."""
 
     def modules(self) -> dict[str, nn.Module]:
         """Return the image encoder, or one per camera."""
