@@ -183,12 +183,12 @@ def test_resume_in_the_middle_gives_the_same_following_batches(uneven):
     assert rows_of(PairSampler(uneven, SamplerOptions(window_size=5, sharpness=0.5, seed=12)), range(20)) != whole
 
 
-def test_ranks_batches_and_workers_never_share_a_stream(uneven):
-    """Two ranks, four workers each (worker w draws batches w, w + 4, ...): no random number occurs twice."""
+def test_sources_batches_and_workers_never_share_a_number(uneven):
+    """Two streams, four workers each (worker w draws batches w, w + 4, ...): no random number occurs twice."""
     seen: set[float] = set()
     count = 0
-    for rank in (0, 1):
-        sampler = PairSampler(uneven, SamplerOptions(seed=3), rank=rank, world_size=2)
+    for stream in (0, 1):
+        sampler = PairSampler(uneven, SamplerOptions(seed=3), stream=stream)
         for worker in range(4):
             for batch in range(worker, 40, 4):
                 numbers = sampler._uniform(batch, 16).ravel().tolist()
@@ -198,8 +198,8 @@ def test_ranks_batches_and_workers_never_share_a_stream(uneven):
 
 
 def test_streams_are_statistically_apart(uneven):
-    first = PairSampler(uneven, SamplerOptions(seed=3), rank=0, world_size=2)
-    second = PairSampler(uneven, SamplerOptions(seed=3), rank=1, world_size=2)
+    first = PairSampler(uneven, SamplerOptions(seed=3), stream=0)
+    second = PairSampler(uneven, SamplerOptions(seed=3), stream=1)
     same = [np.mean(first.draw(k, 500).target_rows == second.draw(k, 500).target_rows) for k in range(20)]
     assert abs(np.mean(same) - 1 / 60) < 0.006  # chance: one of 60 rows; four standard deviations
 
@@ -231,7 +231,7 @@ def test_bad_options_are_named(options, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"rank": 2, "world_size": 2}, r"rank is 2; allowed: 0 to world_size - 1 = 1"),
+        ({"stream": -1}, r"stream is -1; allowed: a whole number >= 0"),
         ({"source_starts": [0, 1]}, "source_starts has 2 entries; the table has 4"),
         ({"target_starts": [0, 10]}, "two target episodes overlap"),
         ({"allowed_src_episodes": [4]}, r"allowed source episode 4 is out of range; allowed: 0 to 3"),

@@ -119,13 +119,10 @@ def all_samplers(config: TrainConfig, domains: Domains) -> dict[str, PairSampler
         PairingError: If one is damaged, or was made for other datasets.
     """
     paired = [source for source in domains.sources if source.pair_info_path]
-    return {
-        source.name: _sampler(config, source, domains.target, number, len(paired))
-        for number, source in enumerate(paired)
-    }
+    return {source.name: _sampler(config, source, domains.target, stream) for stream, source in enumerate(paired)}
 
 
-def _sampler(config: TrainConfig, source: Domain, target: Domain, stream: int, streams: int) -> PairSampler:
+def _sampler(config: TrainConfig, source: Domain, target: Domain, stream: int) -> PairSampler:
     ot = config.ot
     table = load_pairs(
         Path(str(source.pair_info_path)),
@@ -150,8 +147,7 @@ def _sampler(config: TrainConfig, source: Domain, target: Domain, stream: int, s
         target_starts=target.reader.episode_starts,
         allowed_src_episodes=source.train_episodes,
         allowed_tgt_episodes=target.train_episodes,
-        rank=stream,
-        world_size=streams,
+        stream=stream,
     )
 
 

@@ -1,7 +1,7 @@
 """Which source frame meets which target frame: seeded draws from a pair table.
 
-Every draw is a pure function of (seed, rank, batch number), so that a resumed run goes on with the same batches and no
-two ranks or workers share a stream.
+Every draw is a pure function of (seed, stream, batch number): a resumed run goes on with the same batches, and no two
+sources share random numbers.
 """
 
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64, Integer
 
+from otpilot.config.ot import CHOICES
 from otpilot.errors import PairingError, closest
 from otpilot.pairing.arrays import Array, Integers
 from otpilot.pairing.table import PairTable
 
-WEIGHTINGS = ("exp", "logistic")
-# Keeps these streams apart from others that are seeded with the same run seed: ASCII "pair".
-_STREAM = 0x70616972
+# Keeps these draws apart from others that are seeded with the same run seed: ASCII "pair".
+_PAIR_DRAWS = 0x70616972
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +44,10 @@ class SamplerOptions:
 
     def __post_init__(self) -> None:
         """Check words and ranges."""
-        if self.weighting not in WEIGHTINGS:
-            hint = closest(str(self.weighting), WEIGHTINGS)
-            raise PairingError(f"weighting is {self.weighting!r}; allowed: {', '.join(WEIGHTINGS)}.{hint}")
+        weightings = CHOICES["weighting"]
+        if self.weighting not in weightings:
+            hint = closest(str(self.weighting), weightings)
+            raise PairingError(f"weighting is {self.weighting!r}; allowed: {', '.join(weightings)}.{hint}")
         for name in ("window_size", "sharpness", "seed"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):
@@ -86,8 +87,7 @@ class PairSampler:
         target_starts: Integers | None = None,
         allowed_src_episodes: Integers | None = None,
         allowed_tgt_episodes: Integers | None = None,
-        rank: int = 0,
-        world_size: int = 1,
+        stream: int = 0,
     ) -> None:
         """Prepare the draws.
 
@@ -99,17 +99,16 @@ class PairSampler:
             target_starts: The same for target episodes.
             allowed_src_episodes: Source episodes that may be drawn (the training split); None is all.
             allowed_tgt_episodes: Target episodes that may be drawn; None is all.
-            rank: Number of this process, 0 to world_size - 1.
-            world_size: Number of processes.
+            stream: Number of this source among those that are paired, >= 0; each draws random numbers of its own.
 
         Raises:
             PairingError: an episode or start is out of range, or no pair is left to draw from.
         """
-        if not 0 <= rank < world_size:
-            raise PairingError(f"rank is {rank}; allowed: 0 to world_size - 1 = {world_size - 1}.")
+        if stream < 0:
+            raise PairingError(f"stream is {stream}; allowed: a whole number >= 0.")
         self.table = table
         self.options = options or SamplerOptions()
-        self.rank = rank
+        self.stream = stream
         self._source_starts = _starts(source_starts, table.source_lengths, "source")
         starts = _starts(target_starts, table.target_lengths, "target")
         keep = _allowed(allowed_src_episodes, len(table.source_lengths), "source")[table.pair_source]
@@ -145,7 +144,7 @@ class PairSampler:
         self.target_rows: Int64[Array, " rows"] = np.concatenate(rows)
 
     def draw(self, batch: int, n: int | None = None, *, target_rows: Integer[Array, " n"] | None = None) -> PairDraw:
-        """Return the pairs of one batch; the same for the same seed, rank, batch number and n.
+        """Return the pairs of one batch; the same for the same seed, stream, batch number and n.
 
         Args:
             batch: Number of the batch since the start of training, >= 0.
@@ -179,7 +178,7 @@ class PairSampler:
 
     def _uniform(self, batch: int, n: int) -> Float64[Array, "4 n"]:
         """Return the random numbers of a batch: target row, source episode, match, jitter."""
-        generator = np.random.default_rng([_STREAM, self.options.seed, self.rank, batch])
+        generator = np.random.default_rng([_PAIR_DRAWS, self.options.seed, self.stream, batch])
         return generator.random((4, n))
 
     def _source_rows(
