@@ -17,7 +17,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from otpilot.config.bounds import BOUNDS, Bound, bound_of, default_of
 from otpilot.config.canonical import canonical, config_hash, diff, flatten
@@ -32,7 +32,7 @@ __all__ = [
 
 Op = Literal["set", "mul", "add", "min", "max"]
 Direction = Literal["raise", "lower"]
-OPS: tuple[Op, ...] = ("set", "mul", "add", "min", "max")
+OPS: tuple[Op, ...] = get_args(Op)
 AUTOMATIC = ("ot.lambda_ot", "ot.view_share", "ot.bc_src_weight")
 """Keys that may be the word auto instead of a number."""
 WHOLE = ("optimizer", "scheduler", *SECTIONS, "ot.lambda_ot_schedule", "ot.loss_config.reg_schedule")

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from otpilot.errors import ConfigError, closest
 
@@ -19,17 +19,17 @@ Weighting = Literal["exp", "logistic"]
 ScheduleType = Literal["constant", "linear", "cosine"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "cost": ("l2", "l2_squared"),
-    "cost_normalization": ("none", "ema"),
-    "embed_normalization": ("none", "batch", "layer", "cosine"),
-    "objective": ("plan_cost", "uot", "energy"),
-    "prior": ("product", "diagonal", "mixed"),
-    "method": ("ot", "none", "paired", "energy_distance", "mmd", "coral"),
-    "rows": ("shared", "separate"),
-    "scope": ("global", "local"),
-    "stats": ("shared", "rows", "target", "source", "per_domain"),
-    "weighting": ("exp", "logistic"),
-    "type": ("constant", "linear", "cosine"),
+    "cost": get_args(CostKind),
+    "cost_normalization": get_args(CostNormalization),
+    "embed_normalization": get_args(EmbedNormalization),
+    "objective": get_args(Objective),
+    "prior": get_args(Prior),
+    "method": get_args(Method),
+    "rows": get_args(Rows),
+    "scope": get_args(Scope),
+    "stats": get_args(Stats),
+    "weighting": get_args(Weighting),
+    "type": get_args(ScheduleType),
 }
 
 

@@ -1,7 +1,7 @@
 """Settings of the training loop that LeRobot does not have: early stopping, guard, discrete actions. Plain data."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from otpilot.config.ot import check_number
 from otpilot.errors import ConfigError, closest
@@ -12,10 +12,10 @@ SpikeReaction = Literal["off", "warn", "skip", "stop"]
 TransportReaction = Literal["warn", "stop"]
 
 _WORDS: dict[str, tuple[str, ...]] = {
-    "mode": ("min", "max"),
-    "nonfinite": ("skip", "stop"),
-    "grad_spike": ("off", "warn", "skip", "stop"),
-    "transport": ("warn", "stop"),
+    "mode": get_args(Mode),
+    "nonfinite": get_args(NonFiniteReaction),
+    "grad_spike": get_args(SpikeReaction),
+    "transport": get_args(TransportReaction),
 }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from otpilot.analysis.findings import Finding, Severity
 from otpilot.errors import ConfigError
@@ -12,7 +12,7 @@ from otpilot.runs.history import State
 from otpilot.runs.metric_names import Direction
 
 Choice = Literal["best", "problem"]
-CHOICES: tuple[Choice, ...] = ("best", "problem")
+CHOICES: tuple[Choice, ...] = get_args(Choice)
 WEIGHT: Mapping[Severity, int] = {"problem": 10, "warning": 1, "info": 0}
 """A problem tells more than any number of warnings that a run can have."""
 

@@ -4,12 +4,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Kind = Literal["train", "eval", "sim", "health"]
 Status = Literal["finished", "stopped_early", "diverged", "crashed", "killed"]
 
-STATUSES = ("finished", "stopped_early", "diverged", "crashed", "killed")
+STATUSES: tuple[Status, ...] = get_args(Status)
 NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 

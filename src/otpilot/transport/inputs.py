@@ -2,15 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from otpilot.config.ot import CHOICES
 from otpilot.errors import NonFiniteError, TransportError, closest
-
-PRIORS: Final = ("product", "diagonal", "mixed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +31,9 @@ class Settings:
             if not (finite and value > 0.0):
                 hard = ", or None for the hard marginal" if name.startswith("tau") else ""
                 raise TransportError(f"{name} is {value}; allowed: a finite number above 0{hard}.")
-        if self.prior not in PRIORS:
-            raise TransportError(f"prior is {self.prior!r}; allowed: {', '.join(PRIORS)}.{closest(self.prior, PRIORS)}")
+        priors = CHOICES["prior"]
+        if self.prior not in priors:
+            raise TransportError(f"prior is {self.prior!r}; allowed: {', '.join(priors)}.{closest(self.prior, priors)}")
         if not 0.0 <= self.prior_kappa <= 1.0:
             raise TransportError(f"prior_kappa is {self.prior_kappa}; allowed: 0 to 1.")
         if self.max_iterations < 1:

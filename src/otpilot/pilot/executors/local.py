@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from otpilot.errors import ExecutorError
 from otpilot.pilot import supervisor
@@ -34,7 +34,7 @@ from otpilot.pilot.states import EndState
 TRAINER = (sys.executable, "-m", "otpilot", "train")
 GRACE_S = 10.0
 LOCK_WAIT_S = supervisor.LOCK_WAIT_S
-MODES: tuple[OnPilotDeath, ...] = ("kill", "adopt")
+MODES: tuple[OnPilotDeath, ...] = get_args(OnPilotDeath)
 
 
 @dataclass(kw_only=True)
