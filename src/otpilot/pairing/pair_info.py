@@ -10,7 +10,6 @@ gzipped.
 
 import gzip
 import json
-import os
 import re
 import zlib
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from otpilot.errors import MissingFileError, PairingError, closest
 from otpilot.pairing.arrays import Array, Integers
 from otpilot.pairing.fingerprint import DatasetFingerprint
 from otpilot.pairing.table import EpisodeNaming, PairTable
+from otpilot.runs.drafts import draft_of
 
 _KEYS = ("demo_name", "raw_dtw_dist", "pairing")
 
@@ -89,12 +89,8 @@ def export_pair_info(table: PairTable, path: Path) -> None:
             }
         )
     data = json.dumps(content).encode()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with draft_of(path) as draft:
+        draft.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
 
 def _read(path: Path) -> dict[str, Any]:

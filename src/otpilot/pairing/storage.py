@@ -12,7 +12,6 @@ match to the next, so two bits tell most steps; the rest are listed.
 """
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -26,6 +25,7 @@ from otpilot.errors import MissingFileError, PairingError
 from otpilot.pairing.arrays import Array
 from otpilot.pairing.fingerprint import DatasetFingerprint
 from otpilot.pairing.table import EpisodeNaming, PairTable
+from otpilot.runs.drafts import draft_of
 
 FORMAT = "otpilot pair table"
 FORMAT_VERSION = 1
@@ -51,13 +51,8 @@ def save_table(table: PairTable, path: Path) -> None:
         "distance": table.distance,
         **_encode_matches(table),
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with draft_of(path) as draft, draft.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # NumPy's stub takes the arrays for its own options
 
 
 def load_table(path: Path) -> PairTable:

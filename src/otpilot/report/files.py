@@ -1,7 +1,8 @@
 """Files written whole or not at all."""
 
-import os
 from pathlib import Path
+
+from otpilot.runs.drafts import draft_of
 
 
 def write_atomically(path: Path, body: bytes) -> None:
@@ -10,9 +11,5 @@ def write_atomically(path: Path, body: bytes) -> None:
     Raises:
         OSError: The folder is missing or not writable; nothing is left behind.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with draft_of(path) as draft:
         draft.write_bytes(body)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

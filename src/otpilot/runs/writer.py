@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from otpilot.errors import RunError
+from otpilot.runs.drafts import draft_of
 from otpilot.runs.paths import RunPaths
 from otpilot.runs.reader import read_metrics
 from otpilot.runs.record import Kind, MetricRecord, Outcome
@@ -18,16 +19,11 @@ from otpilot.runs.record import Kind, MetricRecord, Outcome
 
 def write_json_atomically(path: Path, body: Any) -> None:
     """Write `body` as JSON to a sibling file, then move it over `path`; readers see the old file or the new one."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(body, file, indent=2, ensure_ascii=False, default=str)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with draft_of(path) as draft, draft.open("w", encoding="utf-8") as file:
+        json.dump(body, file, indent=2, ensure_ascii=False, default=str)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 RESERVED_BYTES = 32 * 1024

@@ -5,6 +5,8 @@ import os
 import shutil
 from pathlib import Path
 
+from otpilot.runs.drafts import draft_of
+
 
 def append_atomically(path: Path, addition: bytes) -> None:
     """Add bytes to the end of a file (made if missing); readers see it before or after, never between.
@@ -30,13 +32,9 @@ def append_atomically(path: Path, addition: bytes) -> None:
 
 
 def _replace(path: Path, addition: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with draft_of(path) as draft:
         shutil.copy2(path, draft)
         with draft.open("ab") as file:
             file.write(addition)
             file.flush()
             os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
