@@ -10,15 +10,9 @@ import torch
 def fixed_draws(seed: int, device: torch.device) -> Iterator[None]:
     """Let torch draw on the CPU and on `device` as seeded by `seed`; afterwards its state is what it was."""
     on_cuda = device.type == "cuda"
-    cpu = torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state(device) if on_cuda else None
-    try:
-        torch.default_generator.manual_seed(seed)
+    with torch.random.fork_rng(devices=[device] if on_cuda else []):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU, and not set it back
         if on_cuda:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         yield
-    finally:
-        torch.set_rng_state(cpu)
-        if cuda is not None:
-            torch.cuda.set_rng_state(cuda, device)
