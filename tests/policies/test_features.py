@@ -5,9 +5,11 @@ from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig
 from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy
+from lerobot.utils.constants import OBS_STATE
 
+from otpilot.config.feature_keys import ALL_IMAGES, FUSED
 from otpilot.errors import ConfigError
-from otpilot.policies.features import ALL_IMAGES, FUSED, STATE, make_tap
+from otpilot.policies.features import make_tap
 
 LEFT, RIGHT = "observation.images.left", "observation.images.right"
 ROWS = 3
@@ -15,7 +17,7 @@ ROWS = 3
 
 def features(**extra):
     image = PolicyFeature(type=FeatureType.VISUAL, shape=(3, 64, 64))
-    inputs = {LEFT: image, RIGHT: image, STATE: PolicyFeature(type=FeatureType.STATE, shape=(3,)), **extra}
+    inputs = {LEFT: image, RIGHT: image, OBS_STATE: PolicyFeature(type=FeatureType.STATE, shape=(3,)), **extra}
     return {"input_features": inputs, "output_features": {"action": PolicyFeature(type=FeatureType.ACTION, shape=(2,))}}
 
 
@@ -42,7 +44,7 @@ def batch(steps=None, horizon=4):
     return {
         LEFT: torch.rand(ROWS, *time, 3, 64, 64),
         RIGHT: torch.rand(ROWS, *time, 3, 64, 64),
-        STATE: torch.randn(ROWS, *time, 3),
+        OBS_STATE: torch.randn(ROWS, *time, 3),
         "action": torch.randn(ROWS, horizon, 2),
         "action_is_pad": torch.zeros(ROWS, horizon, dtype=torch.bool),
     }
@@ -57,7 +59,7 @@ def test_act_embeddings_are_its_own_encodings():
     for camera in (LEFT, RIGHT):
         expected = model.encoder_img_feat_input_proj(model.backbone(inputs[camera])["feature_map"]).mean(dim=(-2, -1))
         torch.testing.assert_close(tap.embedding(camera), expected)
-    torch.testing.assert_close(tap.embedding(STATE), model.encoder_robot_state_input_proj(inputs[STATE]))
+    torch.testing.assert_close(tap.embedding(OBS_STATE), model.encoder_robot_state_input_proj(inputs[OBS_STATE]))
     torch.testing.assert_close(tap.embedding(ALL_IMAGES), torch.cat([tap.embedding(LEFT), tap.embedding(RIGHT)], 1))
     assert tap.embedding(FUSED).shape == (ROWS, 16)
     assert not torch.equal(tap.embedding(LEFT), tap.embedding(RIGHT))
@@ -106,7 +108,7 @@ def test_unknown_keys_offer_the_closest():
     tap = make_tap(act_policy())
     with pytest.raises(ConfigError, match=r"no learned embedding for 'observation\.images\.lefft'.*Did you mean"):
         tap.check("observation.images.lefft")
-    for key in (LEFT, RIGHT, ALL_IMAGES, STATE, FUSED):
+    for key in (LEFT, RIGHT, ALL_IMAGES, OBS_STATE, FUSED):
         tap.check(key)
 
 

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lerobot.utils.constants import HF_LEROBOT_HOME
+from lerobot.utils.constants import HF_LEROBOT_HOME, OBS_IMAGES
 
 from otpilot.config.ot import TermConfig
 from otpilot.config.schema import TrainConfig
 from otpilot.errors import closest
 
-ALL_IMAGES, FUSED = "observation.images", "fused"
+ALL_IMAGES, FUSED = OBS_IMAGES, "fused"
 """Keys that stand for all cameras, and for what the policy makes of everything."""
 FAINT = 0.02
 """Below this part of all frames, statistics of all frames hardly know the target (docs/log.md, 2026-11-22)."""

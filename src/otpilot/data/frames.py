@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.utils.constants import ACTION
 from numpy.typing import NDArray
 from torch import Tensor
-
-ACTION = "action"
 
 
 class FrameReader:

@@ -8,14 +8,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from lerobot.policies.pretrained import PreTrainedPolicy
+from lerobot.utils.constants import OBS_ENV_STATE, OBS_STATE
 from torch import Tensor, nn
 
+from otpilot.config.feature_keys import ALL_IMAGES, FUSED
 from otpilot.errors import ConfigError, closest
-
-STATE = "observation.state"
-ENV_STATE = "observation.environment_state"
-ALL_IMAGES = "observation.images"
-FUSED = "fused"
 
 
 class FeatureTap(ABC):
@@ -59,7 +56,7 @@ class FeatureTap(ABC):
         keys = [*self.cameras, FUSED]
         if self.cameras:
             keys.append(ALL_IMAGES)
-        keys += [key for key in (STATE, ENV_STATE) if key in self.policy.config.input_features]
+        keys += [key for key in (OBS_STATE, OBS_ENV_STATE) if key in self.policy.config.input_features]
         return keys
 
     def check(self, key: str) -> None:
@@ -119,9 +116,9 @@ class ActTap(FeatureTap):
         if self.cameras:
             watched["image"] = model.encoder_img_feat_input_proj
         if self.policy.config.robot_state_feature:
-            watched[STATE] = model.encoder_robot_state_input_proj
+            watched[OBS_STATE] = model.encoder_robot_state_input_proj
         if self.policy.config.env_state_feature:
-            watched[ENV_STATE] = model.encoder_env_state_input_proj
+            watched[OBS_ENV_STATE] = model.encoder_env_state_input_proj
         return watched
 
     def encoders(self) -> list[nn.Module]:
@@ -135,7 +132,7 @@ class ActTap(FeatureTap):
             camera: output.mean(dim=(-2, -1))
             for camera, output in zip(self.cameras, self._outputs("image"), strict=True)
         }
-        for key in (STATE, ENV_STATE):
+        for key in (OBS_STATE, OBS_ENV_STATE):
             for output in self._outputs(key):
                 made[key] = output
         for output in self._outputs("encoder"):  # (tokens, rows, dim)

@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from lerobot.utils.constants import OBS_IMAGE
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -90,9 +91,7 @@ def draw_views(folder: Path, views: SourceViews) -> dict[str, Path]:
 
 def _arrays(plan: Plan, batch: Batch) -> dict[str, Any]:
     arrays = {"unit_plan": plan.unit_plan.float().cpu().numpy(), "mass": plan.mass.float().cpu().numpy()}
-    images = next(
-        (value for key, value in batch.rows.items() if key.startswith("observation.image") and value.ndim >= 4), None
-    )
+    images = next((value for key, value in batch.rows.items() if key.startswith(OBS_IMAGE) and value.ndim >= 4), None)
     for side, places in (("source", batch.map.pair_src), ("target", batch.map.pair_tgt)):
         blank = np.full((len(places), 8, 8, 3), 128, np.uint8)  # a policy without camera has nothing to show
         arrays[side] = _pictures(images[places]) if images is not None else blank

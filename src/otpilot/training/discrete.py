@@ -21,6 +21,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from lerobot.policies.pretrained import PreTrainedPolicy
+from lerobot.utils.constants import ACTION
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -29,7 +30,7 @@ from otpilot.data.domains import Domains
 from otpilot.errors import ConfigError
 from otpilot.policies.cloning import PAD, masks_padding
 from otpilot.training.inputs import InputPipeline
-from otpilot.training.predictions import ACTION, ActTrace, DiffusionTrace, PredictionTrace
+from otpilot.training.predictions import ActTrace, DiffusionTrace, PredictionTrace
 
 MOST_LEVELS = 16
 """A dimension with more different values has two levels: the smallest and the largest value."""

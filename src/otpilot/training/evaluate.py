@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 from lerobot.policies.pretrained import PreTrainedPolicy
+from lerobot.utils.constants import ACTION
 from numpy.typing import NDArray
 from torch import Tensor
 
 from otpilot.data.domains import Domain, Domains
 from otpilot.policies.cloning import PAD, cloning_elements
 from otpilot.training.draws import fixed_draws
-from otpilot.training.inputs import InputPipeline
-from otpilot.training.predictions import ACTION, ActTrace
+from otpilot.training.inputs import InputPipeline, pick_rows
+from otpilot.training.predictions import ActTrace
 
 EVAL_BATCHES = 20
 """Batches per domain where max_eval_samples sets no number of rows."""
@@ -181,7 +182,7 @@ def _measure(
         value, _ = policy.forward(dict(rows))
     loss.add(value, weight)
     if len(batch.sampled):
-        some = _pick(rows, batch.sampled)
+        some = pick_rows(rows, batch.sampled)
         with fixed_draws(batch.seed + 1, device):
             errors.add(policy.predict_action_chunk(dict(some)), some, start)
 
@@ -195,14 +196,3 @@ def _first_step(policy: PreTrainedPolicy) -> int:
     """Return which step of the action chunk is the present one: where predicted actions begin."""
     deltas = policy.config.action_delta_indices
     return list(deltas).index(0) if deltas and 0 in deltas else 0
-
-
-def _pick(rows: Mapping[str, Any], places: NDArray[np.int64]) -> dict[str, Any]:
-    """Return some rows of a batch; values that are not one per row stay."""
-    picked: dict[str, Any] = {}
-    for key, value in rows.items():
-        if isinstance(value, Tensor) and value.ndim:
-            picked[key] = value[torch.as_tensor(places, device=value.device)]
-        else:
-            picked[key] = [value[place] for place in places] if isinstance(value, list) else value
-    return picked

@@ -45,7 +45,7 @@ class InputPipeline:
         for number, cameras in self.views.views.items():
             places = np.flatnonzero(rows_of.viewed & (rows_of.domain == number))
             if len(places):
-                theirs, there = dict(self.target(_pick(seen, places))), torch.as_tensor(places, device=self.device)
+                theirs, there = dict(self.target(pick_rows(seen, places))), torch.as_tensor(places, device=self.device)
                 found |= {camera: found[camera].index_copy(0, there, theirs[camera]) for camera in cameras}
         return found
 
@@ -63,7 +63,7 @@ class InputPipeline:
             return dict(self.source(moved))
         ours, theirs = np.flatnonzero(~is_source), np.flatnonzero(is_source)
         order = torch.as_tensor(np.argsort(np.concatenate([ours, theirs])), device=self.device)
-        parts = [dict(self.target(_pick(moved, ours))), dict(self.source(_pick(moved, theirs)))]
+        parts = [dict(self.target(pick_rows(moved, ours))), dict(self.source(pick_rows(moved, theirs)))]
         return {key: _merge(value, parts[1][key], order) for key, value in parts[0].items()}
 
     def _move(self, value: Any) -> Any:
@@ -73,11 +73,11 @@ class InputPipeline:
         return there.float() / 255.0 if there.dtype == torch.uint8 else there
 
 
-def _pick(rows: Mapping[str, Any], places: NDArray[np.int64]) -> dict[str, Any]:
+def pick_rows(rows: Mapping[str, Any], places: NDArray[np.int64]) -> dict[str, Any]:
     """Return some rows of a batch; values that are not one per row stay."""
     picked: dict[str, Any] = {}
     for key, value in rows.items():
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and value.ndim:
             picked[key] = value[torch.as_tensor(places, device=value.device)]
         else:
             picked[key] = [value[place] for place in places] if isinstance(value, list) else value

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from lerobot.utils.constants import ACTION, OBS_STATE
 from torch import Tensor
 
 from otpilot.config.schema import TrainConfig
 from otpilot.policies.cloning import PAD
-
-STATE, ACTION = "observation.state", "action"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +34,8 @@ class RowNoise:
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return the rows with noise; the batch itself is not changed."""
         noisy = dict(batch)
-        if self.state_std > 0.0 and STATE in noisy:
-            noisy[STATE] = noisy[STATE] + self.state_std * torch.randn_like(noisy[STATE])
+        if self.state_std > 0.0 and OBS_STATE in noisy:
+            noisy[OBS_STATE] = noisy[OBS_STATE] + self.state_std * torch.randn_like(noisy[OBS_STATE])
         if self.action_std > 0.0:
             noise = self.action_std * torch.randn_like(noisy[ACTION])
             if PAD in noisy:

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from otpilot.errors import TrainingError
 
-ACTION = "action"
-
 
 class PredictionTrace(ABC):
     """Catches one module's output in a forward pass; use as a context manager around it."""

@@ -7,14 +7,16 @@ from typing import Any
 
 import torch
 from lerobot.policies.pretrained import PreTrainedPolicy
+from lerobot.utils.constants import ACTION
 from numpy.typing import NDArray
 from torch import Tensor
 
+from otpilot.config.feature_keys import ALL_IMAGES
 from otpilot.config.ot import LossConfig, OTConfig, TermConfig
 from otpilot.data.mixing import RowMap
 from otpilot.errors import ConfigError, closest
 from otpilot.policies.cloning import cloning_rows, masks_padding
-from otpilot.policies.features import ALL_IMAGES, FeatureTap, make_tap
+from otpilot.policies.features import FeatureTap, make_tap
 from otpilot.training.discrete import DiscreteActions
 from otpilot.training.noise import RowNoise
 from otpilot.transport.cost import Features
@@ -25,7 +27,7 @@ from otpilot.transport.weight import AutoWeight
 # What is aligned when a config names no terms: every camera's encoding, the action label shapes the plan.
 DEFAULT_TERMS = (
     TermConfig(src_key=ALL_IMAGES, use_learned_embed=True, weight_embed=1.0, term_name="images"),
-    TermConfig(src_key="action", weight_label=1.0, term_name="action_lbl"),
+    TermConfig(src_key=ACTION, weight_label=1.0, term_name="action_lbl"),
 )
 
 
@@ -145,7 +147,7 @@ class CoTrainingLoss:
         noisy = self.noise(batch)
         if self.discrete is None:
             return self.model(noisy)
-        is_source = rows.is_source[: len(noisy["action"])]
+        is_source = rows.is_source[: len(noisy[ACTION])]
         with self.discrete:
             loss, info = self.model(self.discrete.shifted(noisy, is_source))
         correction = self.discrete.correction(noisy, is_source)

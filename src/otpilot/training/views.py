@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lerobot.utils.constants import OBS_IMAGE, OBS_IMAGES
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -25,8 +26,6 @@ SHOWN = 8
 """Pairs that are kept to look at."""
 NEARER = 0.8
 """A view is worth it by itself if paired pixels differ by at most this part of what they differ by without it."""
-IMAGES = "observation.image"
-"""How the names of all cameras begin."""
 CHUNK = 24
 """Rows that are read at a time."""
 AUTO_SHARE = 0.5
@@ -90,7 +89,7 @@ class SourceViews:
             ours = torch.as_tensor(places, device=device)
             noise = torch.rand(len(ours), len(JITTER), device=device) * 2.0 - 1.0
             moves = self.jitter * noise * torch.tensor(JITTER, device=device)
-            cameras = [key for key in rows if key.startswith(IMAGES) and not key.endswith("_is_pad")]
+            cameras = [key for key in rows if key.startswith(OBS_IMAGE) and not key.endswith("_is_pad")]
             for camera in cameras if self.transforms is not None else views:
                 pictures = found[camera][ours]
                 if camera in views:
@@ -145,7 +144,7 @@ def make_source_views(
         for camera in cameras:
             view = fit_view(ours[camera], theirs[camera])
             sample = _sample(view, ours[camera], theirs[camera])
-            name = camera.removeprefix(f"{IMAGES}s.") + (f" ({source.name})" if number > 1 else "")
+            name = camera.removeprefix(f"{OBS_IMAGES}.") + (f" ({source.name})" if number > 1 else "")
             tell(
                 f"Target's view of {name}: {view.describe()}; paired pictures differ by {sample.left:.3f} instead of "
                 f"{sample.apart:.3f}."
