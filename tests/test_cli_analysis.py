@@ -244,7 +244,7 @@ SUMMARIES = Path(__file__).parent / "data" / "summaries" / "compare_runs_3.json"
 
 @pytest.mark.usefixtures("without_a_key")
 def test_what_lies_here_is_analysed_where_wandb_cannot_be_asked(run, campaign, tmp_path):
-    """Seed 004: where the network or the key fails, the analysis falls back on local compare_runs*.json."""
+    """Report 004: where the network or the key fails, the analysis falls back on local compare_runs*.json."""
     for place, sources in enumerate((("wandb:E/P", SUMMARIES), (SUMMARIES, "wandb:E/P"))):
         report = tmp_path / f"{place}.md"
         code, out, error = run("analyze", *sources, "--md", report)

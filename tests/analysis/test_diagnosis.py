@@ -374,7 +374,7 @@ class TestPlateau:
 
 
 class TestSlowStart:
-    """Seed report 004: train L1 falls by at least 40 % within the first 2,000 steps."""
+    """Report 004: train L1 falls by at least 40 % within the first 2,000 steps."""
 
     SLOW = {"train/l1_loss": line(0.518, 0.424), EVAL: line(0.66, 0.5)}  # noqa: RUF012 - never written to
 
@@ -455,7 +455,7 @@ class TestMass:
 
     def test_one_dip_at_the_end_is_no_collapse(self):
         values = noise(steady(0.1), 0.1)
-        values[-2:] = 8e-5  # seed report 003: best=8.36e-05@1300 among values near 0.08
+        values[-2:] = 8e-5  # report 003: best=8.36e-05@1300 among values near 0.08
         assert not {f.tag for f in diagnose(history({MASS: values}))} & {"mass_collapsing", "mass_too_low"}
 
     def test_an_evaluation_that_improves_takes_the_edge_off(self):
@@ -501,7 +501,7 @@ class TestCosts:
 
     def test_the_shares_that_the_trainer_logs_come_first(self):
         curves = {IMAGE: steady(1e-5), LABEL: steady(0.0186)}
-        assert "label_dominates" in {f.tag for f in diagnose(history(curves))}  # seed report 001's run
+        assert "label_dominates" in {f.tag for f in diagnose(history(curves))}  # report 001's run
         shares = {"train/ot_cost_share/img": steady(0.5), "train/ot_cost_share/action_lbl": steady(0.5)}
         assert "label_dominates" not in {f.tag for f in diagnose(history(curves | shares))}
         assert "label_dominates" not in {f.tag for f in diagnose(history(curves, config=ENERGY))}

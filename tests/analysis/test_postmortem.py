@@ -1,4 +1,4 @@
-"""Post-mortems: seed report 002's conclusion from runs built with its figures, and the reasoning in parts."""
+"""Post-mortems: report 002's conclusion from runs built with its figures, and the reasoning in parts."""
 
 from dataclasses import replace
 

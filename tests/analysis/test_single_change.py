@@ -39,7 +39,7 @@ OWN = edited(
 )
 DIFFUSION = real("diffusion_fr3_ot")
 PAIRS = {
-    "seed 002: an optimiser of its own against the preset": (OWN, PRESET),
+    "report 002: an optimiser of its own against the preset": (OWN, PRESET),
     "the preset against an optimiser of its own": (PRESET, OWN),
     "another schedule": (OWN, edited(OWN, scheduler=DIFFUSER)),
     "the same schedule, later": (OWN, edited(OWN, scheduler__num_warmup_steps=5000)),

@@ -11,7 +11,7 @@ from otpilot.errors import ConfigError, MissingFileError
 def test_every_limit_says_where_it_comes_from():
     limits = Thresholds()
     for item in dataclasses.fields(limits):
-        assert limits.origin(item.name).startswith(("seed report 00", "design/", "otpilot: "))
+        assert limits.origin(item.name).startswith(("report 00", "docs/", "otpilot: "))
 
 
 @pytest.mark.parametrize("text", ["plateau_fall = 0.05", "[thresholds]\nplateau_fall = 0.05"])

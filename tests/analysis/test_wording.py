@@ -103,7 +103,7 @@ def test_exact_sentences():
     assert describe(finding, "en") == (
         "train/ot_pi_sum is 0.0003579, under 0.001, and does not rise: reg and tau are too small for the cost, or the "
         "label weight is too large. The evaluation still improves, so the mass alone does not say that the run is bad. "
-        "(steps 1,800 to 2,000) [mass_low 0.001: seed report 004: below 1e-3 and not rising]"
+        "(steps 1,800 to 2,000) [mass_low 0.001: report 004: below 1e-3 and not rising]"
     )
 
 

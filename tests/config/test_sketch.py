@@ -1,4 +1,4 @@
-"""The YAML sketches of the seed reports become today's keys; nothing in them is dropped in silence."""
+"""The YAML sketches of the reports become today's keys; nothing in them is dropped in silence."""
 
 from pathlib import Path
 

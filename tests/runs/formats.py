@@ -47,7 +47,7 @@ FULL = LogicalRun(
 ONE = LogicalRun(name="one", curves={"train/loss": {50: 0.5}, "train/grad_norm": {50: 2.0}})
 EMPTY = LogicalRun(name="empty", curves={})
 RUNS = (FULL, ONE, EMPTY)
-# How the seeds' fork spelled what we call train/ot_pi_sum.
+# How the reports' fork spelled what we call train/ot_pi_sum.
 FORK = {"train/ot_pi_sum": "train/ot_ot_pi_sum"}
 
 

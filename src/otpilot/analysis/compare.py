@@ -47,7 +47,7 @@ class PairComparison:
     """One run against one baseline run.
 
     `score`: mean of the last `evaluations` evaluations up to an equal step. `last` and `best`: each at its own step.
-    `best_to_last`: our best against the baseline's last (seed report 002 compares so).
+    `best_to_last`: our best against the baseline's last (report 002 compares so).
     """
 
     run: str

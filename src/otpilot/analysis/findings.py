@@ -10,7 +10,7 @@ Number = float | int | str | None
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """A limit that a rule used, and where it comes from (a seed report, a design document, a measurement)."""
+    """A limit that a rule used, and where it comes from (a report, a design document, a measurement)."""
 
     name: str
     value: float

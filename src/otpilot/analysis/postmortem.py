@@ -1,6 +1,6 @@
 """Why a run is worse than another: what differs in its config, ranked by what could explain it, and the first test.
 
-The reasoning is that of seed report 002: a jitter that did not explode speaks against noise from the transport;
+The reasoning is that of report 002: a jitter that did not explode speaks against noise from the transport;
 learning rate and weight decay that moved by factors of 20 and 500 come before a transport whose settings moved by two;
 and one knob is turned at a time.
 """
@@ -46,7 +46,7 @@ UNEQUAL_STEPS = "The values are the last ones of each run, at different or unkno
 NO_SINGLE_EDIT = "No single setting of this run's config would test:"
 NAMED = 10
 SEED_SPREAD = 12
-"""Percent by which one long configuration varied over three seeds (design/statistics.md)."""
+"""Percent by which one long configuration varied over three seeds (docs/pilot-statistics.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)

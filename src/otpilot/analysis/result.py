@@ -33,7 +33,7 @@ class RunReport:
     Metrics go by their canonical names. `settings` is the config, flattened to dotted keys (terms by name:
     `ot.loss_config.features[action].weight_label`), without paths, names and logging. `statistics` holds all metrics,
     those of a summary without curves as well (endpoint only, `tail.points` is 0 then). `shared` holds the stability of
-    the label cost and of the evaluation loss on the rows that have both (seed report 000); empty where they share
+    the label cost and of the evaluation loss on the rows that have both (report 000); empty where they share
     none.
     `curves` are thinned for drawing: extremes of every stretch are kept, and one row of each gap (NaN, infinity).
     """

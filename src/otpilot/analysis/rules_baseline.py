@@ -15,7 +15,7 @@ def underfitting_after_optimiser_change(view: RunView, baseline: RunView) -> Fin
 
 
 def underfitting(card: ScoreCard, baseline: ScoreCard, limits: Thresholds) -> Finding | None:
-    """Return the finding from two score cards (seed report 002's conclusion as a rule)."""
+    """Return the finding from two score cards (report 002's conclusion as a rule)."""
     found = explain(card, baseline, limits)
     if found.mechanism != "optimiser mismatch" or found.metric is None or found.jitter.exploded:
         return None

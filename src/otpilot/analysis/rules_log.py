@@ -18,7 +18,7 @@ NAMED = 5
 
 
 def stale_metric(view: RunView) -> Finding | None:
-    """Say that at least half of the values of some metrics repeat (seed report 000: med_abs_rel_change 0)."""
+    """Say that at least half of the values of some metrics repeat (report 000: med_abs_rel_change 0)."""
     limits = view.limits
     stale: dict[str, float] = {}
     for name in view.history.curves:

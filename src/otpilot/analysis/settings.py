@@ -1,4 +1,4 @@
-"""Settings of a run, whoever wrote them down: our nested JSON, the seeds' keys, W&B's flattened or wrapped values."""
+"""Settings of a run, whoever wrote them down: our nested JSON, the reports' keys, W&B's flattened or wrapped values."""
 
 import json
 import math
@@ -29,7 +29,7 @@ PATHS = re.compile(r"(_path|_dir)$")
 class KeySettings:
     """The settings that reports print and rules read; None where the config does not say.
 
-    A tau of None with `hard_src` or `hard_tgt` is the hard marginal. `heuristic` is true for the seeds' flag and for
+    A tau of None with `hard_src` or `hard_tgt` is the hard marginal. `heuristic` is true for the reports' flag and for
     `prior: diagonal`. `weight_embed` and `weight_label` are those of the first term that has one above 0, else 0.
     `lambda_ot` is a number or "auto". The optimiser is the one in effect (the policy's own under
     use_policy_training_preset). `embed_terms` and `label_terms` name the terms with and without a learned encoding.

@@ -1,4 +1,4 @@
-"""Statistics of a curve, exactly as defined for the seeds' reports: endpoint, stability and tail families.
+"""Statistics of a curve, exactly as defined for the five older reports: endpoint, stability and tail families.
 
 Every function takes plain arrays in ascending step order and uses the finite values only. A statistic is None where no
 finite value supports it, and where it does not fit into a float (values near 1e308); it is never made up as 0.
@@ -27,7 +27,7 @@ RECENT_SHARE = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """First, last and best value of a curve (seed reports 001 and 003).
+    """First, last and best value of a curve (reports 001 and 003).
 
     `rows` counts all rows, `nan` and `inf` those that are not finite. `best` is the minimum, or the maximum where the
     metric's direction says so; `delta` and `pct` are None where `first` is 0.
@@ -48,7 +48,7 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Stability:
-    """Spread and recent trend of a curve (seed report 000); `slope_recent` is per training step."""
+    """Spread and recent trend of a curve (report 000); `slope_recent` is per training step."""
 
     rows: int
     nan: int
@@ -66,7 +66,7 @@ class Stability:
 
 @dataclass(frozen=True, kw_only=True)
 class Tail:
-    """Level, trend and jitter of the last `points` finite values (seed report 002); `slope_last` is per point."""
+    """Level, trend and jitter of the last `points` finite values (report 002); `slope_last` is per point."""
 
     rows: int
     nan: int

@@ -29,13 +29,13 @@ class Thresholds:
 
     # how much there must be before anything is said
     min_points: float = _limit(5, "otpilot: a level is a median of up to 5 points")
-    min_steps: float = _limit(500, "seed report 004: the plateau window, 500 steps, must fit")
+    min_steps: float = _limit(500, "report 004: the plateau window, 500 steps, must fit")
 
     # training
-    converging_steps: float = _limit(2000, "seed report 004: L1 within 2k steps")
-    converging_fall: float = _limit(0.40, "seed report 004: falls by at least 40 %")
-    plateau_steps: float = _limit(500, "seed report 004: 500 steps in a row")
-    plateau_fall: float = _limit(0.02, "seed report 004: falls by less than 2 %")
+    converging_steps: float = _limit(2000, "report 004: L1 within 2k steps")
+    converging_fall: float = _limit(0.40, "report 004: falls by at least 40 %")
+    plateau_steps: float = _limit(500, "report 004: 500 steps in a row")
+    plateau_fall: float = _limit(0.02, "report 004: falls by less than 2 %")
     plateau_points: float = _limit(10, "otpilot: a window holds 10 points; wider where the log is sparser")
     diverged_tail: float = _limit(2, "otpilot: one NaN may be a skipped step; two at the end are not")
     diverged_factor: float = _limit(
@@ -45,56 +45,50 @@ class Thresholds:
     non_finite_share: float = _limit(0.05, "otpilot: more than one row in twenty is a pattern")
 
     # evaluation
-    drift_rise: float = _limit(0.05, "seed report 002: +8.3 % is called mild drift; report 003's +1.7 % is not")
-    drift_share: float = _limit(0.75, "seed report 000: 'early low': the best lies in the first 75 % of the run")
+    drift_rise: float = _limit(0.05, "report 002: +8.3 % is called mild drift; report 003's +1.7 % is not")
+    drift_share: float = _limit(0.75, "report 000: 'early low': the best lies in the first 75 % of the run")
     drift_noise: float = _limit(3, "otpilot: the rise must exceed three times the noise of the evaluations")
     drift_success: float = _limit(0.10, "otpilot: success rates fall by 0.10, the half-width of 100 episodes")
-    drift_severe: float = _limit(2.0, "seed report 000: 0.69 after 0.034 'rises dramatically'")
-    score_evaluations: float = _limit(5, "design/statistics.md: the score is the mean of the last five evaluations")
+    drift_severe: float = _limit(2.0, "report 000: 0.69 after 0.034 'rises dramatically'")
+    score_evaluations: float = _limit(5, "docs/analysis.md: the score is the mean of the last five evaluations")
 
     # transport
-    mass_low: float = _limit(1e-3, "seed report 004: below 1e-3 and not rising")
-    mass_good_low: float = _limit(
-        0.05, "seed report 004: 0.05-0.3 is fine (seed report 001 says 0.1-0.2, seed report 003 over 0.1)"
-    )
-    mass_good_high: float = _limit(0.3, "seed report 004: 0.05-0.3 is fine (seed report 001 rolls back over 0.4)")
+    mass_low: float = _limit(1e-3, "report 004: below 1e-3 and not rising")
+    mass_good_low: float = _limit(0.05, "report 004: 0.05-0.3 is fine (report 001 says 0.1-0.2, report 003 over 0.1)")
+    mass_good_high: float = _limit(0.3, "report 004: 0.05-0.3 is fine (report 001 rolls back over 0.4)")
     mass_high: float = _limit(
-        0.6, "seed report 004: above 0.6 may pull behaviour cloning away (seed report 002 ran well at 0.98)"
+        0.6, "report 004: above 0.6 may pull behaviour cloning away (report 002 ran well at 0.98)"
     )
     mass_rising: float = _limit(2.0, "otpilot: rising means twofold from one tenth of the run to the next")
-    collapse_factor: float = _limit(10, "seed report 004: pi_sum fell from 0.1 to 1e-3..1e-2")
-    diagonal_share: float = _limit(
-        0.5, "seed report 004: pi_diag near pi_sum is better; the limit, one half, is otpilot's"
-    )
-    cost_from_step: float = _limit(1000, "seed report 004: within 1k-3k steps")
-    cost_to_step: float = _limit(3000, "seed report 004: within 1k-3k steps")
-    cost_fall: float = _limit(0.10, "seed report 004: falls by at least 10 % against the first value")
-    label_share: float = _limit(0.8, "seed report 001: the label was 99.8 % of the cost; the limit is otpilot's")
-    dead_grad_share: float = _limit(0.01, "design/transport.md: a gradient share under 1 % is dead")
-    dead_mass: float = _limit(
-        1e-6, "design/transport.md: the gradient of plan_cost is the mass; the limit is otpilot's"
-    )
-    eating_grad_share: float = _limit(0.5, "design/transport.md: a gradient share over 50 % eats the policy")
+    collapse_factor: float = _limit(10, "report 004: pi_sum fell from 0.1 to 1e-3..1e-2")
+    diagonal_share: float = _limit(0.5, "report 004: pi_diag near pi_sum is better; the limit, one half, is otpilot's")
+    cost_from_step: float = _limit(1000, "report 004: within 1k-3k steps")
+    cost_to_step: float = _limit(3000, "report 004: within 1k-3k steps")
+    cost_fall: float = _limit(0.10, "report 004: falls by at least 10 % against the first value")
+    label_share: float = _limit(0.8, "report 001: the label was 99.8 % of the cost; the limit is otpilot's")
+    dead_grad_share: float = _limit(0.01, "docs/transport.md: a gradient share under 1 % is dead")
+    dead_mass: float = _limit(1e-6, "docs/transport.md: the gradient of plan_cost is the mass; the limit is otpilot's")
+    eating_grad_share: float = _limit(0.5, "docs/transport.md: a gradient share over 50 % eats the policy")
 
     # optimiser
-    grad_norm: float = _limit(100, "seed report 004: not over 100 for long")
-    grad_norm_steps: float = _limit(500, "otpilot: 'for long' is 500 steps, the plateau window of seed report 004")
-    spike_factor: float = _limit(5, "seed report 001: rolls back on spikes; five times the local median is otpilot's")
+    grad_norm: float = _limit(100, "report 004: not over 100 for long")
+    grad_norm_steps: float = _limit(500, "otpilot: 'for long' is 500 steps, the plateau window of report 004")
+    spike_factor: float = _limit(5, "report 001: rolls back on spikes; five times the local median is otpilot's")
     spike_count: float = _limit(3, "otpilot: one or two spikes are batches, three are a pattern")
-    jitter: float = _limit(0.9, "seed report 002: healthy runs show 0.38 to 0.46; twice that")
-    jitter_points: float = _limit(20, "otpilot: jitter over the tail of seed report 002, at least 20 points")
-    lr_change: float = _limit(0.01, "seed report 001: a logged learning rate that stays the same")
+    jitter: float = _limit(0.9, "report 002: healthy runs show 0.38 to 0.46; twice that")
+    jitter_points: float = _limit(20, "otpilot: jitter over the tail of report 002, at least 20 points")
+    lr_change: float = _limit(0.01, "report 001: a logged learning rate that stays the same")
     lr_expected: float = _limit(0.05, "otpilot: only where the schedule must have moved it by 5 % by now")
-    optimiser_lr_factor: float = _limit(3, "seed report 002: lr not beyond 3e-5 from 1e-5 without evidence")
-    optimiser_wd_factor: float = _limit(10, "seed report 002: weight decay x500 was to blame; the limit is otpilot's")
-    other_factor: float = _limit(3, "seed report 002: lambda_ot and reg within x0.5 to x2 were too small to explain it")
-    regression: float = _limit(0.10, "seed report 001: rolls back when the evaluation is 10 % worse")
-    jitter_exploded: float = _limit(2.0, "seed report 002: 'jitter did not explode'; twice the baseline's is otpilot's")
+    optimiser_lr_factor: float = _limit(3, "report 002: lr not beyond 3e-5 from 1e-5 without evidence")
+    optimiser_wd_factor: float = _limit(10, "report 002: weight decay x500 was to blame; the limit is otpilot's")
+    other_factor: float = _limit(3, "report 002: lambda_ot and reg within x0.5 to x2 were too small to explain it")
+    regression: float = _limit(0.10, "report 001: rolls back when the evaluation is 10 % worse")
+    jitter_exploded: float = _limit(2.0, "report 002: 'jitter did not explode'; twice the baseline's is otpilot's")
 
     # the log itself
     stale_points: float = _limit(10, "otpilot: fewer points repeat by chance")
     loading_share: float = _limit(
-        0.5, "otpilot: loading takes more than half of a step (seed report 001: 0.167 s of 0.274 s)"
+        0.5, "otpilot: loading takes more than half of a step (report 001: 0.167 s of 0.274 s)"
     )
 
     def __post_init__(self) -> None:

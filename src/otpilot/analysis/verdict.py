@@ -2,7 +2,7 @@
 
 Losses are compared by the difference of their logarithms, so that 5 % is 5 % at any level. Success rates, which can be
 0, and losses that are not positive, are compared by plain differences. The interval is Student's t over the seeds'
-paired differences: at three seeds it covers 95 %, where the percentile bootstrap covers 75 % (design/statistics.md).
+paired differences: at three seeds it covers 95 %, where the percentile bootstrap covers 75 % at most.
 """
 
 import math

@@ -23,7 +23,7 @@ Lang = Literal["en", "zh"]
 PHRASES: dict[Lang, dict[str, Phrase]] = {"en": ENGLISH, "zh": CHINESE}
 MASS_TAGS = ("mass_too_low", "mass_too_high", "mass_collapsing", "off_diagonal", "transport_eating")
 MEASURED_NOISE = {"log": "0.12", "difference": f"{RATE_NOISE:g}"}
-"""Examples: one long configuration over three seeds (design/statistics.md), and success over 100 episodes."""
+"""Examples: one long configuration over three seeds (docs/pilot-statistics.md), and success over 100 episodes."""
 WORDS_ZH = {"better": "更好", "worse": "更差", "not distinguishable": "无法区分"}
 
 

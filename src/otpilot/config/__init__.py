@@ -1,1 +1,1 @@
-"""What a run is told: the schema, the seed-era translation, and edits."""
+"""What a run is told: the schema, the translation of older configs, and edits."""

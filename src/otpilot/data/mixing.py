@@ -64,7 +64,7 @@ def source_share(weight: float, *, source_frames: int, target_frames: int, by_si
 
     `weight` is bc_src_weight, the target's is 1 - weight. With `by_size` (normalize_bc_weights_by_ds_size) the share
     is the weight itself; without, both weights are multiplied by the frames of their dataset, so that every frame of
-    a domain is drawn in proportion to its domain's weight (robomimic's MetaDataset, which the seeds' fork follows).
+    a domain is drawn in proportion to its domain's weight (robomimic's MetaDataset, which the reports' fork follows).
     """
     source = weight * (1 if by_size else source_frames)
     target = (1.0 - weight) * (1 if by_size else target_frames)

@@ -70,7 +70,7 @@ def load_pairs(
     base_index_src: int = 0,
     base_index_tgt: int = 0,
 ) -> PairTable:
-    """Return the table in a file: ours, or the seeds' pair_info JSON (.json, .json.gz).
+    """Return the table in a file: ours, or the reports' pair_info JSON (.json, .json.gz).
 
     Raises:
         MissingFileError: If the file is not there.

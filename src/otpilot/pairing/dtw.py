@@ -53,7 +53,7 @@ class Alignment:
 
     Attributes:
         cost: Sum of the local distances along the path.
-        distance: cost over the larger Frobenius norm of the two sequences (the seeds' raw_dtw_dist); 0 for cost 0.
+        distance: cost over the larger Frobenius norm of the two sequences (the reports' raw_dtw_dist); 0 for cost 0.
         path: Pairs (source frame, target frame) from (0, 0) to both last frames; each step adds 0 or 1 to either.
     """
 

@@ -27,8 +27,8 @@ class SamplerOptions:
             episode. The target frame stays.
         no_window: Draw any frame of the chosen source episode instead, uniformly; `window_size` is ignored.
         sharpness: How much nearer source episodes are preferred; 0 draws them alike.
-        weighting: exp: weight exp(-sharpness * distance) (the seeds); logistic: 1 / (1 + exp(sharpness * (distance -
-            cutoff))) (arXiv 2509.18631).
+        weighting: exp: weight exp(-sharpness * distance), as in the older reports; logistic:
+            1 / (1 + exp(sharpness * (distance - cutoff))) (arXiv 2509.18631).
         cutoff_quantile: The logistic cutoff is this quantile (0 to 1) of the distances of all allowed pairs.
         topk_src_episodes: Only this many nearest allowed source episodes per target episode; None is all.
         seed: Seed of all draws, >= 0.

@@ -127,9 +127,9 @@ def make_variants(
 ) -> Batch:
     """Return up to `limit` variants of a parent, each on every seed; what exists already is refused.
 
-    The most urgent proposal comes first, then the most urgent of the other group (seed 004 derives variants that touch
-    the transport only, and such that touch cloning only), then the rest. `only` keeps one of the two. Without `carry`
-    the variants are watched and fed as their parent was, and advice on that is told only.
+    The most urgent proposal comes first, then the most urgent of the other group (report 004 derives variants that
+    touch the transport only, and such that touch cloning only), then the rest. `only` keeps one of the two. Without
+    `carry` the variants are watched and fed as their parent was, and advice on that is told only.
     """
     seeds = tuple(seeds) or (own_seed(parent.config),)
     advice = tuple(proposal for proposal in proposals if proposal.group == "run")

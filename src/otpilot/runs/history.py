@@ -55,7 +55,7 @@ class Event:
 class RunHistory:
     """One run: who it is, how it ended, its config (nested, as it was written) and its curves by canonical name.
 
-    `summary` holds figures that came without a curve (the seeds' compare_runs files): by metric, then by statistic.
+    `summary` holds figures that came without a curve (the reports' compare_runs files): by metric, then by statistic.
     `notes` says what was lost or unusual while reading, one sentence each.
     """
 

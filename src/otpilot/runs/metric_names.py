@@ -31,7 +31,7 @@ EXACT = {
     # LeRobot's closed-loop evaluation, as its meters print it
     "eval/∑rwrd": "eval/avg_sum_reward",
     "eval/success": "eval/pc_success",
-    # the seeds' reports and summary files
+    # the older reports and their summary files
     "eval/avg_loss": OFFLINE_LOSS,
     "eval/avg_l1": OFFLINE_L1,
     "eval/l1": OFFLINE_L1,
@@ -70,7 +70,7 @@ NEITHER = (
     "train/ot_diag_share", "train/ot_entropy", "train/steps", "train/samples", "train/episodes", "train/epochs",
     "train/gpu_mem_gb", "eval/offline_eval/n_batches", "sim/n_episodes",
 )  # fmt: skip
-# The label cost measures the batch, never progress (the seeds' action term, and the label of any term named so).
+# The label cost measures the batch, never progress (the reports' action term, and the label of any term named so).
 LABEL_COSTS = ("train/ot_cost/action",)
 # What the machine does, whatever the model is worth.
 MACHINE = ("train/dataloading_s", "train/update_s", "train/samples_per_s", "train/gpu_mem_gb", "eval/eval_s")

@@ -67,7 +67,7 @@ def normalize_embeddings(
 
     `batch` standardises each dimension over the rows of both domains together, `layer` each row over its dimensions;
     both then divide by sqrt(d), so that the mean squared distance is of order 1 whatever d is. `cosine` divides each
-    row by its length. `none` leaves everything as it is (the seeds).
+    row by its length. `none` leaves everything as it is (as in the older reports).
     """
     if kind == "none":
         return src, tgt

@@ -1,4 +1,4 @@
-"""The diagonal prior (the seeds' `heuristic: true`): every pair on its own, in closed form."""
+"""The diagonal prior (the reports' `heuristic: true`): every pair on its own, in closed form."""
 
 import math
 

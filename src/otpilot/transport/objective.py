@@ -29,7 +29,7 @@ class _Envelope(torch.autograd.Function):
 
 
 def plan_cost(cost: Float[Tensor, "*b n m"], plan: Plan) -> Float[Tensor, "*b"]:
-    """Return <pi, C> with the plan held fixed (the seeds' loss); its gradient with respect to C is pi.
+    """Return <pi, C> with the plan held fixed (the reports' loss); its gradient with respect to C is pi.
 
     Not monotone in C: where the mass collapses this falls too. `energy` does not.
     """

@@ -64,7 +64,7 @@ def finding(tag="mass_too_low", severity="problem"):
         metric="train/ot_pi_sum",
         window=(8000, 10000),
         evidence={"level": 0.0004321, "share_of_window": 0.93},
-        thresholds=(Threshold(name="mass_low", value=0.001, origin="seed report 004"),),
+        thresholds=(Threshold(name="mass_low", value=0.001, origin="report 004"),),
     )
 
 

@@ -231,7 +231,7 @@ def test_an_analysis_without_curves_or_runs_still_gives_a_page():
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_the_page_says_what_the_result_says(lang):
     page = render_html(campaign(3), lang=lang)
-    for part in ("id0001", "seed report 004", "policy.optimizer_lr", "x30", {"en": "worse", "zh": "更差"}[lang]):
+    for part in ("id0001", "report 004", "policy.optimizer_lr", "x30", {"en": "worse", "zh": "更差"}[lang]):
         assert part in page
 
 

@@ -72,7 +72,7 @@ def variant(name, parent, edits, found, *, other="baseline", candidate=False, **
     ends = {} if found else dict.fromkeys(SEEDS, "invalid")
     return VariantResult(
         name=name, parent=parent, edits=edits, reason="the plan is dead: its mass is 1e-9", rule="raise_reg",
-        source="seed 004", evidence={"mass": 1e-9, "objective": "plan_cost"}, expected="the mass rises",
+        source="report 004", evidence={"mass": 1e-9, "objective": "plan_cost"}, expected="the mass rises",
         failed_if="train/ot_pi_sum below 0.01", remedy_failed=False if found else None, candidate=candidate,
         review=compare(name, other, found, BASELINE, ends=ends), trials=made, **more,
     )  # fmt: skip

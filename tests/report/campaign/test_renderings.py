@@ -86,7 +86,7 @@ def test_the_whole_report_has_reasons_scores_and_decisions():
         text = everything(campaign())[kind].replace("\\", "")
         for part in (
             "the plan is dead: its mass is 1e-9", "the mass rises", "train/ot_pi_sum below 0.01", "seed 70001", "0.112",
-            "sweep_tau: known already", "It still falls.", "10,000 steps", "seed 004",
+            "sweep_tau: known already", "It still falls.", "10,000 steps", "report 004",
             "the sign of failure was not there", "differ by 9 % (standard deviation", "it could not be told",
         ):  # fmt: skip
             assert part in text, (kind, part)

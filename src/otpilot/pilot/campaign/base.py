@@ -58,7 +58,7 @@ def with_trial_logging(config: Mapping[str, Any], settings: CampaignSettings) ->
         body["env_eval_freq"] = trial.env_eval_freq
     wandb = body.get("wandb")
     if isinstance(wandb, Mapping) and wandb.get("enable"):
-        # seed 004: runs of a loop are grouped by policy, seed and data
+        # report 004: runs of a loop are grouped by policy, seed and data
         policy, data = (body.get("policy") or {}).get("type"), (body.get("dataset") or {}).get("repo_id")
         body["wandb"] = {**wandb, "group": wandb.get("group") or f"policy:{policy}-dataset:{data}"}
     return body

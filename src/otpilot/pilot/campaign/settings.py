@@ -30,7 +30,7 @@ MAY_CHANGE = (
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSettings:
-    """The `[trial]` section: short runs on the base's long schedule (seed 004, step 4).
+    """The `[trial]` section: short runs on the base's long schedule (report 004, step 4).
 
     `seeds` is a number of seeds, counted up from the base's own, or a list. `env_eval_freq` of None leaves the base's.
     `retries`: how often a trial that crashed or was killed is tried again.

@@ -29,7 +29,7 @@ def _mix(request: Request, parent: Parent, known: AbstractSet[TrialKey]) -> Judg
     watch = [p for p in judgement.proposals if p.group == "run"]
     worst = [finding.severity for finding in parent.problems]
     room = max((REMEDIES[severity] for severity in worst), default=0)
-    # Transport and cloning in turn, as seed 004 derives its variants.
+    # Transport and cloning in turn, as report 004 derives its variants.
     firsts = [next((p for p in remedies if p.group == group), None) for group in ("ot", "bc")]
     front = sorted((p for p in firsts if p is not None), key=remedies.index)[:room]
     rest = [p for p in remedies if not any(p is other for other in front)]

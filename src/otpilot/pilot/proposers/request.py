@@ -12,7 +12,7 @@ from otpilot.pilot.variants import TrialKey
 from otpilot.runs.metric_names import Direction
 
 PER_PARENT = 3
-"""Seed 004: one to three variants from each parent."""
+"""Report 004: one to three variants from each parent."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,18 +3,18 @@
 | knob | range | scale | source |
 |---|---|---|---|
 | weight | lambda_ot 0.01 to 0.5, or target_grad_share 0.02 to 0.3 where it is automatic | log | seeds; transport.md |
-| reg | 0.02 to 3 | log | seeds 001 and 003 |
-| tau | 0.01 to 20, both sides alike; not where a side is hard | log | seeds 001 and 003 |
-| label weight | 0.0001 to 0.1 for each term that has one; not where it cancels out | log | seeds 001 and 003 |
+| reg | 0.02 to 3 | log | reports 001 and 003 |
+| tau | 0.01 to 20, both sides alike; not where a side is hard | log | reports 001 and 003 |
+| label weight | 0.0001 to 0.1 for each term that has one; not where it cancels out | log | reports 001 and 003 |
 | term weight | 0.1 to 10 for a label by itself, divided by its own mean, beside other terms | log | docs/ot.md |
 | window | 0 to 30 frames; not where there is none | linear | seeds |
-| sharpness | 0 to 2 | linear | seed 004 |
-| source episodes | 5 to 50, where a number is set | log | seed 004 |
+| sharpness | 0 to 2 | linear | report 004 |
+| source episodes | 5 to 50, where a number is set | log | report 004 |
 | view | 0 to 0.75 of the source rows, where it is a number and source rows are cloned | linear | docs/views.md |
-| compute every | 1 to 4 steps | linear | seed 002 |
-| learning rate | ACT 3e-6 to 3e-5, Diffusion 3e-5 to 3e-4, others 1e-5 to 1e-4 | log | seeds 001 and 002 |
+| compute every | 1 to 4 steps | linear | report 002 |
+| learning rate | ACT 3e-6 to 3e-5, Diffusion 3e-5 to 3e-4, others 1e-5 to 1e-4 | log | reports 001 and 002 |
 | batch | 8 to 64 rows | log | seeds |
-| dropout | 0 to 0.3, ACT only | linear | seed 000 |
+| dropout | 0 to 0.3, ACT only | linear | report 000 |
 """
 
 import math

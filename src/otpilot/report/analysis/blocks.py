@@ -1,4 +1,4 @@
-"""The blocks of a Markdown report, line for line in the form of the seed reports."""
+"""The blocks of a Markdown report, line for line in the form of the reports."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -44,7 +44,7 @@ def _change(found: Endpoint) -> str:
 
 
 def config_lines(config: KeySettings, lang: Lang, *, indent: str = "  ") -> Iterator[str]:
-    """Return the two config lines of the seeds, or one that says that the config is not known."""
+    """Return the two config lines of the older reports, or one that says that the config is not known."""
     if config == KeySettings():
         yield f"{indent}- {word('no config', lang)}"
         return
@@ -92,7 +92,7 @@ def overview_lines(analysis: Analysis) -> Iterator[str]:
 
 
 def table_lines(analysis: Analysis) -> Iterator[str]:
-    """Return the table of tail statistics of seed report 002, its columns named after the metrics found."""
+    """Return the table of tail statistics of report 002, its columns named after the metrics found."""
     names = [name for run in analysis.runs for name in run.statistics]
     label = (rows.LABEL_COST.metric(names) or "train/ot_cost/action_lbl").removeprefix("train/")
     score = "eval_l1" if rows.EVAL.metric(names) or not rows.EVAL_LOSS.metric(names) else "eval_loss"
@@ -127,7 +127,7 @@ def explanation_lines(lang: Lang) -> Iterator[str]:
 
 
 def summary_lines(run: RunReport) -> Iterator[str]:
-    """Return the data summary of seed report 000: spread of the label cost, drift of the evaluation."""
+    """Return the data summary of report 000: spread of the label cost, drift of the evaluation."""
     for metric, found in run.shared.items():
         yield f"- {escape_markdown(metric)}: {_drift(found) if metric.startswith('eval/') else _spread(found)}"
 
@@ -147,7 +147,7 @@ def _drift(found: Stability) -> str:
 
 
 def comparison_lines(comparisons: Sequence[Comparison], lang: Lang) -> Iterator[str]:
-    """Return comparisons on one metric in seed report 002's form: score, last and best value of each run."""
+    """Return comparisons on one metric in report 002's form: score, last and best value of each run."""
     first = comparisons[0]
     pairs = [pair for found in comparisons for pair in found.pairs]
     count = max((pair.evaluations for pair in pairs), default=0)
@@ -184,7 +184,7 @@ def _by_run(
 
 
 def _best(pairs: Sequence[PairComparison], direction: Direction, lang: Lang) -> str:
-    """Return a run's best beside the baselines' best values; their last ones, which seed 002 takes, are named too."""
+    """Return a run's best beside the baselines' best values; their last ones, which report 002 takes, are named too."""
     name, best = escape_markdown(pairs[0].run), word("best", lang)
     found = [(pair, item) for pair in pairs if (item := pair.best or pair.best_to_last) is not None]
     if not found:
@@ -224,7 +224,7 @@ def _last(against: Difference | None, lang: Lang) -> str:
 
 
 def postmortem_run_lines(run: RunReport, *, metric: str | None, baseline: bool, lang: Lang) -> Iterator[str]:
-    """Return a run's three lines of seed report 002's post-mortem: scores, optimiser, transport."""
+    """Return a run's three lines of report 002's post-mortem: scores, optimiser, transport."""
     config = run.config
     cost, score = tail(run, rows.LABEL_COST), level(run, metric or "")
     name = (metric or "eval").removeprefix("eval/offline_eval/").removeprefix("sim/")

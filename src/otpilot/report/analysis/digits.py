@@ -1,4 +1,4 @@
-"""Figures as the seed reports print them: four significant digits, "nan" for what is not there."""
+"""Figures as the reports print them: four significant digits, "nan" for what is not there."""
 
 import math
 

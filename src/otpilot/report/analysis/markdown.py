@@ -1,4 +1,4 @@
-"""An analysis as Markdown in the seed reports' own form, as a new report or as a dated update of an existing one."""
+"""An analysis as Markdown in the reports' own form, as a new report or as a dated update of an existing one."""
 
 import re
 import time
@@ -25,7 +25,7 @@ from otpilot.report.svg import chart_svg
 
 MOST_CHARTS = 8
 RULE = "\n\n\n---\n\n"
-"""What the seeds put before a dated update."""
+"""What the older reports put before a dated update."""
 
 type Section = tuple[str, list[str]]
 
@@ -66,7 +66,7 @@ def write_markdown(
 
 
 def render_report(analysis: Analysis, *, lang: Lang, charts: Sequence[str] = (), note: str = "") -> str:
-    """Return a whole report: a block per run as in seed report 003, then table, diagnosis, comparison, curves."""
+    """Return a whole report: a block per run as in report 003, then table, diagnosis, comparison, curves."""
     lines = [
         f"# {heading(analysis)} {word('report', lang)}",
         "",
@@ -81,7 +81,7 @@ def render_report(analysis: Analysis, *, lang: Lang, charts: Sequence[str] = (),
 
 
 def render_update(analysis: Analysis, *, lang: Lang, charts: Sequence[str] = (), note: str = "") -> str:
-    """Return a dated update, config and results of every run first, as the seeds appended them."""
+    """Return a dated update, config and results of every run first, as the older reports appended them."""
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(analysis.generated))
     title = (
         f"## {word('update', lang)}（{when}）"
@@ -100,7 +100,7 @@ def render_update(analysis: Analysis, *, lang: Lang, charts: Sequence[str] = (),
 
 
 def heading(analysis: Analysis) -> str:
-    """Return what kind of runs these are, as the seeds call them: ACT-OT, DP-OT, or OT for several policies."""
+    """Return what kind of runs these are, as the older reports call them: ACT-OT, DP-OT, or OT for several policies."""
     names = {"act": "ACT", "diffusion": "DP"}
     found = {run.config.policy for run in analysis.runs}
     policy = found.pop() if len(found) == 1 else None

@@ -1,4 +1,4 @@
-"""Which metrics a report shows for every run, in the seeds' order and under the seeds' labels."""
+"""Which metrics a report shows for every run, in the order and under the labels of the five older reports."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ LABEL_COST = Row(
     zh="动作标签代价", en="ot_cost/action_lbl", names=("train/ot_cost/action_lbl", "train/ot_cost/action*")
 )
 BLOCK = (LOSS, L1, EVAL, EVAL_LOSS, OT_LOSS, MASS, DIAGONAL, STATE_COST)
-"""The seven rows of seed report 003; the evaluation's loss stands in, or beside, where a policy reports no L1."""
+"""The seven rows of report 003; the evaluation's loss stands in, or beside, where a policy reports no L1."""
 SUCCESS = "sim/success_"
 CELLS_ZH = {"mean": "均值", "pc_success": "均值"}
 """Cells have names of their own; the mean over them is a word."""
@@ -61,7 +61,7 @@ def block(run: RunReport) -> list[tuple[Row, Endpoint]]:
     if EVAL.metric(run.statistics) is None and EVAL_LOSS.metric(run.statistics) is not None:
         rows = [(row, found) for row, found in rows if row is not EVAL]
     elif EVAL.metric(run.statistics) is not None:
-        # ACT's evaluation loss is its L1 under another name; the seeds print it once.
+        # ACT's evaluation loss is its L1 under another name; the older reports print it once.
         rows = [(row, found) for row, found in rows if row is not EVAL_LOSS]
     for name in success_metrics(run.statistics):
         cell = name.removeprefix(SUCCESS).removeprefix("eval/")

@@ -245,7 +245,7 @@ STATISTICS = (
 STATISTICS_ZH = {
     "n": "点数", "first": "首", "last": "末", "best": "最优", "pct": "百分比", "mean": "均值", "std": "标准差",
 }  # fmt: skip
-"""The others are the seed reports' own names, also in Chinese."""
+"""The others are the reports' own names, also in Chinese."""
 
 
 def _figures(found: MetricStatistics) -> str:

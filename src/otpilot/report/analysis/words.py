@@ -5,7 +5,7 @@ from typing import Literal
 
 Lang = Literal["en", "zh"]
 
-# Where the seed reports have a word for it, it is theirs.
+# Where the reports have a word for it, it is theirs.
 WORDS: Mapping[str, tuple[str, str]] = {
     "report": ("Report", "实验阶段性报告"),
     "update": ("Report Update", "实验记录更新"),

@@ -1,4 +1,4 @@
-"""A campaign as Markdown: a whole report, or one round as a dated update at the end of a file, as the seeds did it."""
+"""A campaign as Markdown: a whole report, or one round as a dated update at the end of a file."""
 
 import time
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The seeds' summary files (compare_runs*.json): figures of each run's metrics without the curves."""
+"""The reports' summary files (compare_runs*.json): figures of each run's metrics without the curves."""
 
 import json
 from collections.abc import Iterator, Mapping
