@@ -149,11 +149,11 @@ def test_an_optimiser_change_shows_against_a_baseline(run, tmp_path):
     _, _, notes = run("propose", tmp_path / "fast", "--dry-run")
     assert "No run was named" not in notes, "one run has nothing to be compared with"
     assert "underfitting_after_optimiser_change (problem)" in text
-    assert "revert_optimiser (report 002, post-mortem" in text
+    assert "revert_optimiser (seed 002, post-mortem" in text
 
 
 def test_how_a_run_is_watched_and_fed_is_advised_and_carried(run, tmp_path):
-    """Such edits leave the hash as it is, which was run, and are new all the same (report 001, iter 1)."""
+    """Such edits leave the hash as it is, which was run, and are new all the same (seed 001, iter 1)."""
     slow = {"update_s": 0.1, "dataloading_s": 0.3}
     make(tmp_path, "x7k2", config={**act(), "eval_freq": 50, "num_workers": 2}, mass=0.2, steps=20_000, more=slow)
     out = tmp_path / "next"

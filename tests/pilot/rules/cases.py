@@ -14,7 +14,7 @@ Config = dict[str, Any]
 
 
 def act(**loss: Any) -> Config:
-    """Return report 002's baseline, in the fork's words."""
+    """Return seed 002's baseline, in the fork's words."""
     return {
         "policy": {"type": "act", "optimizer_lr": 1e-5, "optimizer_lr_backbone": 1e-5, "optimizer_weight_decay": 1e-4},
         "batch_size": 8,
@@ -48,7 +48,7 @@ def act(**loss: Any) -> Config:
 
 
 def diffusion(**loss: Any) -> Config:
-    """Return report 001's run."""
+    """Return seed 001's run."""
     config = act(**{"reg": 0.02, "tau_src": 0.01, "tau_tgt": 0.01, **loss})
     config["policy"] = {"type": "diffusion", "optimizer_lr": 1e-5, "optimizer_weight_decay": 1e-4}
     return config

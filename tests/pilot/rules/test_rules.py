@@ -245,7 +245,7 @@ def proposed(run: RunHistory) -> list[str]:
 
 
 def test_a_dead_transport_is_revived() -> None:
-    """Report 003's R3: the mass falls to nothing while cloning goes on."""
+    """Seed 003's R3: the mass falls to nothing while cloning goes on."""
     rng = np.random.default_rng(0)
     mass = 10 ** rng.normal(-8, 0.1, 40)
     names = proposed(history(act(), FALLING, curve("train/ot_pi_sum", mass), curve("train/ot_pi_diag", mass)))
@@ -278,7 +278,7 @@ def test_a_slow_run_that_converges_is_given_seed_001s_rate() -> None:
 
 
 def test_a_run_that_starts_slowly_does_not_converge_because_its_evaluation_improves() -> None:
-    """Report 004: -18 % within 2,000 steps is no convergence, so its weight is not raised; its batch or rate is."""
+    """Seed 004: -18 % within 2,000 steps is no convergence, so its weight is not raised; its batch or rate is."""
     slow = (
         curve("train/l1_loss", np.linspace(0.518, 0.424, 40)),
         curve(cases.L1, np.linspace(0.66, 0.5, 40)),
@@ -368,7 +368,7 @@ def test_sweeps_go_further_than_a_fifth_when_that_is_tried() -> None:
 
 
 def test_a_drifting_run() -> None:
-    """Report 000's ufiskzhp: an early minimum, then twenty times as much."""
+    """Seed 000's ufiskzhp: an early minimum, then twenty times as much."""
     evaluation = np.concatenate([np.linspace(0.2, 0.034, 5), np.linspace(0.04, 0.69, 25)])
     names = proposed(history(act(), FALLING, curve("eval/offline_eval/avg_loss", evaluation, 100)))
     assert {"stop_early", "down_weight_on_drift", "smooth_on_drift", "more_dropout", "stage_reg"} <= set(names)
@@ -568,7 +568,7 @@ IMPROVES = curve("eval/offline_eval/avg_l1", np.linspace(0.5, 0.2, 12), every=33
 
 
 def test_jitter_is_answered_also_while_evaluation_improves() -> None:
-    """Report 004's rule 4 knows no exception, and in its trials of 2,000 steps evaluation nearly always improves."""
+    """Seed 004's rule 4 knows no exception, and in its trials of 2,000 steps evaluation nearly always improves."""
     noise = curve("train/l1_loss", FALLEN * np.exp(1.2 * np.random.default_rng(0).standard_normal(80)))
     findings = diagnose(history(act(), noise, IMPROVES))
     assert {"jitter", "converging"} <= {finding.tag for finding in findings}
@@ -578,7 +578,7 @@ def test_jitter_is_answered_also_while_evaluation_improves() -> None:
 
 @pytest.mark.parametrize(("label", "first"), [(0.02, "lower_label_when_stalled"), (0.0, "lower_weight_when_stalled")])
 def test_mass_that_does_not_lower_the_cost_is_taken_off_the_label_then_off_the_weight(label: float, first: str) -> None:
-    """Report 004's rule 2, on a run that converges and improves: less of the transport, never more (report 003)."""
+    """Seed 004's rule 2, on a run that converges and improves: less of the transport, never more (seed 003)."""
     cost = curve("train/ot_cost/observation.images.ee", np.full(80, 1.0))
     loss = curve("train/l1_loss", FALLEN)
     mass = curve("train/ot_pi_sum", np.full(80, 0.45))

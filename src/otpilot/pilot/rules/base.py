@@ -212,7 +212,7 @@ def propose(
 
 
 def evaluation_worse(context: RuleContext) -> Failure:
-    """Return the sign that evaluation got worse by a tenth (report 001's trigger), on the metric that counts most."""
+    """Return the sign that evaluation got worse by a tenth (seed 001's trigger), on the metric that counts most."""
     metric = next((name for name in EVALUATIONS if name in context.recent), EVALUATIONS[1])
     if metric.startswith("sim/"):
         return Failure(metric=metric, relation="below", threshold=0.9, relative=True)

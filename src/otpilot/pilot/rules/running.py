@@ -27,9 +27,9 @@ ONCE_IN = 1000
 
 
 def roll_back(_findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Go back to the parent's settings when the verdict says worse, never for a percentage alone (report 001).
+    """Go back to the parent's settings when the verdict says worse, never for a percentage alone (seed 001).
 
-    Report 001's "worse by more than 10 %" fires on 30 % of equal runs at the noise that was measured (statistics.md).
+    Seed 001's "worse by more than 10 %" fires on 30 % of equal runs at the noise that was measured (statistics.md).
     """
     if context.verdict != "worse" or context.parent is None:
         return None
@@ -51,7 +51,7 @@ def roll_back(_findings: Sequence[Finding], config: Config, context: RuleContext
 
 
 def evaluate_less_often(_findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Evaluate every 1,000 steps where it is every 199 or fewer: it costs time and says little early (report 001)."""
+    """Evaluate every 1,000 steps where it is every 199 or fewer: it costs time and says little early on (seed 001)."""
     every, steps = number_at(config, "eval_steps"), number_at(config, "steps") or config.get("steps") or 100_000
     if every is None or not 0 < every < OFTEN or steps < 10 * OFTEN:
         return None

@@ -65,16 +65,16 @@ def _bc(function: RuleFunction, source: str, *policies: str) -> Rule:
     return Rule(function=function, source=source, group="bc", policies=policies or None)
 
 
-OURS = "docs/transport.md"
+OURS = "design/transport.md"
 RULES: tuple[Rule, ...] = (
-    Rule(function=running.roll_back, source="report 001, rollback triggers; by verdict only (docs/analysis.md)"),
+    Rule(function=running.roll_back, source="seed 001, rollback triggers; by verdict only (design/statistics.md)"),
     # training breaks
-    _bc(diffusion.lower_learning_rate_to_5e5, "report 001, rollback triggers", "diffusion"),
-    _bc(stability.lower_learning_rate, "report 000, recipe 1; report 001, rollback triggers"),
-    _bc(act.revert_optimiser, "report 002, post-mortem, recommendations 1 and 4", "act"),
-    _bc(stability.longer_warmup, "report 000, likely causes; report 001, iter 1; report 002, jitter fixes"),
-    _bc(stability.clip_gradient, "report 000, recipes; not for ACT (report 002, post-mortem)", "diffusion"),
-    _ot(stability.lower_weight_at_high_gradient, "report 004, stability criterion"),
+    _bc(diffusion.lower_learning_rate_to_5e5, "seed 001, rollback triggers", "diffusion"),
+    _bc(stability.lower_learning_rate, "seed 000, recipe 1; seed 001, rollback triggers"),
+    _bc(act.revert_optimiser, "seed 002, post-mortem, recommendations 1 and 4", "act"),
+    _bc(stability.longer_warmup, "seed 000, likely causes; seed 001, iter 1; seed 002, jitter fixes"),
+    _bc(stability.clip_gradient, "seed 000, recipes; not for ACT (seed 002, post-mortem)", "diffusion"),
+    _ot(stability.lower_weight_at_high_gradient, "seed 004, stability criterion"),
     # the transport eats the policy
     _ot(strong.lower_share_when_eating, f"{OURS}, the opposite death"),
     _ot(strong.normalize_embedding, f"{OURS}, embed_normalization"),
@@ -84,67 +84,67 @@ RULES: tuple[Rule, ...] = (
     _ot(weak.attach_gradient, "transport/health.py, causes of a dead transport"),
     _ot(weak.normalize_cost, f"{OURS}, cost_normalization"),
     _ot(weak.energy_objective, f"{OURS}, objective"),
-    _ot(weak.raise_reg, "report 004, decision rule 1"),
-    _ot(weak.raise_tau, "report 004, decision rule 1"),
+    _ot(weak.raise_reg, "seed 004, decision rule 1"),
+    _ot(weak.raise_tau, "seed 004, decision rule 1"),
     _ot(weak.target_mass, f"{OURS}, target_mass"),
     _ot(weak.auto_weight, f"{OURS}, lambda_ot: auto"),
     _ot(weak.raise_grad_share, f"{OURS}, target_grad_share"),
-    _ot(weak.raise_reg_to_3, "report 003, next steps 1"),
-    _ot(weak.raise_tau_to_20, "report 003, next steps 1"),
-    _ot(diffusion.retain_mass, "report 001, iter 2", "diffusion"),
-    _ot(weak.widen_window, "report 004, decision rule 1"),
+    _ot(weak.raise_reg_to_3, "seed 003, next steps 1"),
+    _ot(weak.raise_tau_to_20, "seed 003, next steps 1"),
+    _ot(diffusion.retain_mass, "seed 001, iter 2", "diffusion"),
+    _ot(weak.widen_window, "seed 004, decision rule 1"),
     # strong, stuck, or ruled by labels
-    _ot(strong.relieve_label_dominance, "report 001, iter 1 and iter5a"),
-    _ot(strong.strengthen_embedding, "report 001, iter5c"),
-    _ot(strong.lower_label_when_stalled, "report 004, decision rule 2; report 003, next steps 2"),
-    _ot(strong.lower_weight_when_stalled, "report 004, decision rule 2"),
-    _ot(strong.lower_reg_when_stalled, "report 003, next steps 2"),
-    _ot(diffusion.weaken_strong_diagonal, "report 001, monitors and rollback", "diffusion"),
-    _ot(diffusion.smooth_strong_diagonal, "report 001, monitors and rollback", "diffusion"),
-    _ot(diffusion.lower_tau_when_diagonal, "report 001, iter5b", "diffusion"),
-    _ot(strong.free_prior, f"{OURS}, prior; report 001, iter5b"),
-    _ot(pairing.sharpen_pairs, "report 004, configs 1 and 4"),
-    _ot(pairing.filter_source_episodes, "report 004, config 6"),
-    _ot(pairing.drop_window, "report 004, config 3"),
+    _ot(strong.relieve_label_dominance, "seed 001, iter 1 and iter5a"),
+    _ot(strong.strengthen_embedding, "seed 001, iter5c"),
+    _ot(strong.lower_label_when_stalled, "seed 004, decision rule 2; seed 003, next steps 2"),
+    _ot(strong.lower_weight_when_stalled, "seed 004, decision rule 2"),
+    _ot(strong.lower_reg_when_stalled, "seed 003, next steps 2"),
+    _ot(diffusion.weaken_strong_diagonal, "seed 001, monitors and rollback", "diffusion"),
+    _ot(diffusion.smooth_strong_diagonal, "seed 001, monitors and rollback", "diffusion"),
+    _ot(diffusion.lower_tau_when_diagonal, "seed 001, iter5b", "diffusion"),
+    _ot(strong.free_prior, f"{OURS}, prior; seed 001, iter5b"),
+    _ot(pairing.sharpen_pairs, "seed 004, configs 1 and 4"),
+    _ot(pairing.filter_source_episodes, "seed 004, config 6"),
+    _ot(pairing.drop_window, "seed 004, config 3"),
     # an early optimum that is lost again
-    _bc(drift.stop_early, "report 000, recipe 2; report 002, takeaways"),
-    _ot(drift.down_weight_on_drift, "report 000, recipes 1 and 2"),
-    _ot(drift.smooth_on_drift, "report 000, recipe 1"),
-    _bc(drift.lower_learning_rate_on_drift, "report 000, recipe 1; report 002, takeaways"),
-    _bc(act.more_dropout, "report 000, recipe 2", "act"),
-    _bc(diffusion.more_weight_decay, "report 000, recipes 1 and 2", "diffusion"),
-    _bc(drift.add_noise, "report 000, recipe 2"),
-    _bc(drift.smooth_labels, "report 000, recipe 2; report 002, recipe C"),
-    _ot(drift.stage_weight, "report 000, recipe 3"),
-    _ot(drift.stage_reg, "report 000, recipe 3"),
-    _ot(drift.add_small_label, "report 002, update of 2025-12-29"),
+    _bc(drift.stop_early, "seed 000, recipe 2; seed 002, takeaways"),
+    _ot(drift.down_weight_on_drift, "seed 000, recipes 1 and 2"),
+    _ot(drift.smooth_on_drift, "seed 000, recipe 1"),
+    _bc(drift.lower_learning_rate_on_drift, "seed 000, recipe 1; seed 002, takeaways"),
+    _bc(act.more_dropout, "seed 000, recipe 2", "act"),
+    _bc(diffusion.more_weight_decay, "seed 000, recipes 1 and 2", "diffusion"),
+    _bc(drift.add_noise, "seed 000, recipe 2"),
+    _bc(drift.smooth_labels, "seed 000, recipe 2; seed 002, recipe C"),
+    _ot(drift.stage_weight, "seed 000, recipe 3"),
+    _ot(drift.stage_reg, "seed 000, recipe 3"),
+    _ot(drift.add_small_label, "seed 002, update of 2025-12-29"),
     # a plateau, or a learning rate that does nothing
-    _bc(diffusion.raise_low_learning_rate, "report 001, iter 1", "diffusion"),
-    _bc(diffusion.explicit_adamw, "report 001, iter 3 and iter4a", "diffusion"),
-    _bc(plateau.larger_batch, "report 004, decision rule 3; report 001, iter4c"),
-    _bc(plateau.raise_learning_rate, "report 004, decision rule 3; limits of reports 001 and 002"),
-    _bc(plateau.halve_learning_rate, "report 004, decision rule 3"),
+    _bc(diffusion.raise_low_learning_rate, "seed 001, iter 1", "diffusion"),
+    _bc(diffusion.explicit_adamw, "seed 001, iter 3 and iter4a", "diffusion"),
+    _bc(plateau.larger_batch, "seed 004, decision rule 3; seed 001, iter4c"),
+    _bc(plateau.raise_learning_rate, "seed 004, decision rule 3; limits of seeds 001 and 002"),
+    _bc(plateau.halve_learning_rate, "seed 004, decision rule 3"),
     # jitter
-    _ot(stability.reg_into_band, "report 002, jitter fixes"),
-    _ot(stability.raise_reg_on_jitter, "report 004, decision rule 4; report 000, recipe 1"),
-    _ot(stability.compute_less_often, "report 002, jitter fixes"),
-    _ot(stability.widen_window_on_jitter, "report 004, decision rule 4"),
-    _ot(stability.more_iterations, "report 000, recipes; report 002, jitter fixes"),
-    _ot(stability.lower_weight_on_jitter, "report 000, likely causes; report 004, stability criterion"),
-    _bc(stability.larger_batch_on_jitter, "report 000, recipe 1; report 002, jitter fixes"),
-    _bc(stability.average_weights, "report 000, recipes; report 002, jitter fixes"),
-    _bc(stability.lower_learning_rate_on_jitter, "report 000, recipe 1; report 002, jitter fixes"),
+    _ot(stability.reg_into_band, "seed 002, jitter fixes"),
+    _ot(stability.raise_reg_on_jitter, "seed 004, decision rule 4; seed 000, recipe 1"),
+    _ot(stability.compute_less_often, "seed 002, jitter fixes"),
+    _ot(stability.widen_window_on_jitter, "seed 004, decision rule 4"),
+    _ot(stability.more_iterations, "seed 000, recipes; seed 002, jitter fixes"),
+    _ot(stability.lower_weight_on_jitter, "seed 000, likely causes; seed 004, stability criterion"),
+    _bc(stability.larger_batch_on_jitter, "seed 000, recipe 1; seed 002, jitter fixes"),
+    _bc(stability.average_weights, "seed 000, recipes; seed 002, jitter fixes"),
+    _bc(stability.lower_learning_rate_on_jitter, "seed 000, recipe 1; seed 002, jitter fixes"),
     # nothing is wrong
-    _ot(diffusion.strengthen_weak_coupling, "report 001, iter 2", "diffusion"),
-    _ot(diffusion.sharpen_weak_coupling, "report 001, iter 2", "diffusion"),
-    _sweep(steady.raise_weight_when_stable, "report 003, next steps 3", "ot"),
-    _sweep(steady.sweep_reg, "report 002, recommendation 2, sweep A; reports 001 and 004", "ot"),
-    _sweep(steady.sweep_weight, "report 002, recommendation 2, sweep B; report 001, rollback triggers", "ot"),
-    _sweep(steady.sweep_label, "report 002, recommendation 2, sweep C; report 001, iter5a", "ot"),
-    _sweep(steady.sweep_rate, "report 004, step 3 and decision rule 3", "bc"),
-    _sweep(steady.sweep_batch, "report 004, step 3 and decision rule 3", "bc"),
+    _ot(diffusion.strengthen_weak_coupling, "seed 001, iter 2", "diffusion"),
+    _ot(diffusion.sharpen_weak_coupling, "seed 001, iter 2", "diffusion"),
+    _sweep(steady.raise_weight_when_stable, "seed 003, next steps 3", "ot"),
+    _sweep(steady.sweep_reg, "seed 002, recommendation 2, sweep A; seeds 001 and 004", "ot"),
+    _sweep(steady.sweep_weight, "seed 002, recommendation 2, sweep B; seed 001, rollback triggers", "ot"),
+    _sweep(steady.sweep_label, "seed 002, recommendation 2, sweep C; seed 001, iter5a", "ot"),
+    _sweep(steady.sweep_rate, "seed 004, step 3 and decision rule 3", "bc"),
+    _sweep(steady.sweep_batch, "seed 004, step 3 and decision rule 3", "bc"),
     # how a run is watched and fed
-    Rule(function=running.evaluate_less_often, source="report 001, iter 1", group="run"),
+    Rule(function=running.evaluate_less_often, source="seed 001, iter 1", group="run"),
     Rule(function=running.more_workers, source="otpilot: training that waits for its data", group="run"),
 )
 
@@ -166,7 +166,7 @@ def judge(
 
     Args:
         findings: What diagnosis says about the run.
-        config: Its config; an older one is translated first.
+        config: Its config; a seed-era one is translated first.
         context: What else rules may know.
         rules: Table to go through, in order of urgency; users' rules come behind ours.
         one_knob: Leave out proposals that turn several knobs, unless they make sense only together.
@@ -194,8 +194,8 @@ def in_spite(findings: Sequence[Finding], context: RuleContext, remedies: Sequen
     """Return the context in which knobs are swept in spite of warnings; without `set_aside` where they are not.
 
     A warning whose remedies were all tried must not end the search, and a plateau that still falls by 2 % over 2,000
-    steps asks for none yet (report 004). A warning that never had a remedy is left to a person. No knob is turned
-    against what a remedy did, unless remedies turn it both ways.
+    steps asks for none yet (seed 004). A warning that never had a remedy is left to a person. No knob is turned against
+    what a remedy did, unless remedies turn it both ways.
 
     Args:
         findings: What diagnosis says about the run, for which no rule has anything new.
