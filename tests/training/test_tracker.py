@@ -1,5 +1,6 @@
 """W&B beside training: everything arrives, nothing waits, no failure reaches the run."""
 
+import sys
 import threading
 
 import numpy as np
@@ -93,9 +94,32 @@ def test_an_error_is_told_once_without_the_key(monkeypatch):
         tracker.log({"loss": 1.0}, step=step, kind="train")
     tracker.finish()
     assert len(told) == 1
-    assert "gone, key ***" in told[0]
+    assert "gone, key [hidden]" in told[0]
     assert "metrics.jsonl has every value" in told[0]
     assert [step for _, step, _ in session.got] == [0]
+
+
+def test_a_key_from_netrc_is_not_told_either(monkeypatch, tmp_path):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    (tmp_path / "netrc").write_text(f"machine api.wandb.ai login user password {KEY}\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    session, told = Recorder(fails_at=0), []
+    session.go.set()
+    tracker = Tracker(None, tell=told.append, open_session=session.open)
+    tracker.log({"loss": 1.0}, step=0, kind="train")
+    tracker.finish()
+    assert len(told) == 1
+    assert KEY not in told[0]
+
+
+def test_a_client_that_cannot_be_imported_ends_the_tracker_and_not_the_run(load, monkeypatch):
+    monkeypatch.setitem(sys.modules, "otpilot.training.wandb_session", None)
+    told = []
+    tracker = Tracker(load(wandb={"enable": True, "project": "test"}), tell=told.append)
+    tracker.log({"loss": 1.0}, step=1, kind="train")
+    tracker.finish()
+    assert len(told) == 1
+    assert "W&B takes no more (ModuleNotFoundError: " in told[0]
 
 
 def test_no_wandb_section_no_thread(load):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from otpilot.config.schema import TrainConfig
+from otpilot.runs.sources.secrets import redacted
 
 logger = logging.getLogger(__name__)
 
@@ -119,10 +120,8 @@ class Tracker:
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        from otpilot.training.wandb_session import without_key
-
         self._broken = True
-        message = without_key(f"{type(error).__name__}: {error}")
+        message = redacted(f"{type(error).__name__}: {error}")
         self._tell(f"W&B takes no more ({message}); training goes on, metrics.jsonl has every value.")
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from lerobot.common.wandb_utils import WandBLogger, cfg_to_group, get_wandb_run_id_from_filesystem
 
 from otpilot.config.schema import TrainConfig, encode
+from otpilot.runs.sources.secrets import redacted
 
 Tell = Callable[[str], None]
 
@@ -69,7 +70,7 @@ def open_session(config: TrainConfig, *, continues: bool, tell: Tell) -> "Sessio
             try:
                 return Session(RunLogger(config, mode, continues=continues))
             except Exception as error:  # whatever the client raises
-                problem = without_key(f"{type(error).__name__}: {error}".splitlines()[0])
+                problem = redacted(f"{type(error).__name__}: {error}".splitlines()[0])
                 wandb.teardown()  # else the id counts as in use
         tell(f"W&B: {problem}. The run is kept offline; `wandb sync {config.output_dir}/wandb/offline-run-*` sends it.")
         mode = "offline"
@@ -139,12 +140,6 @@ class Session:
     def finish(self) -> None:
         """Close the run; gives up sending after UPLOAD_S seconds, what is left stays on disk."""
         self._wandb.finish()
-
-
-def without_key(text: str) -> str:
-    """Return the text without the W&B API key, should a client's message hold it."""
-    key = os.environ.get("WANDB_API_KEY")
-    return text.replace(key, "***") if key else text
 
 
 def _problem(base_url: str, settings: Any) -> str | None:
