@@ -1,11 +1,9 @@
 """An analysis as one self-contained HTML page with interactive curves: nothing is loaded from anywhere."""
 
 import base64
-import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from pathlib import Path
 
 from otpilot.analysis.result import Analysis
@@ -16,6 +14,7 @@ from otpilot.report.analysis.page_words import said
 from otpilot.report.analysis.told import postmortem_title
 from otpilot.report.analysis.words import Lang, word
 from otpilot.report.files import write_atomically
+from otpilot.report.page import asset, page_head
 from otpilot.report.palette import LineStyle, line_styles
 from otpilot.report.result import Picture
 from otpilot.report.svg import safe_text
@@ -57,11 +56,12 @@ def render_html(analysis: Analysis, *, lang: Lang = "en", title: str | None = No
     ]
     bodies = [(name, heading, "\n".join(lines)) for name, heading, lines in sections]
     present = [(name, heading, body) for name, heading, body in bodies if body]
+    style = f"{_asset('vendor/uPlot.min.css')}\n{asset('otpilot.report', 'page.css')}{_asset('page.css')}"
     scripts = [_asset(name) for name in _SCRIPTS]
     # A page is a copy of uPlot, and its licence wants to stand in every copy.
     scripts[0] = f"/*\n{_asset('vendor/LICENSE')}*/\n{scripts[0]}"
     parts = [
-        *_head(title, lang, scripts),
+        *page_head(title, lang=lang, style=style, scripts=scripts),
         *_top(analysis, title, lang),
         '<nav aria-label="sections">',
         *(f'<a href="#{name}">{heading}</a>' for name, heading, _ in present),
@@ -82,25 +82,7 @@ def script_json(body: object) -> str:
 
 
 def _asset(name: str) -> str:
-    return files("otpilot.report.analysis").joinpath(name).read_text(encoding="utf-8")
-
-
-def _head(title: str, lang: Lang, scripts: Sequence[str]) -> list[str]:
-    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
-    base = files("otpilot.report").joinpath("page.css").read_text(encoding="utf-8")
-    return [
-        "<!doctype html>",
-        f'<html lang="{"zh-CN" if lang == "zh" else "en"}">',
-        '<meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<link rel="icon" href="data:,">',
-        f"<title>{safe_text(title)}</title>",
-        f"<style>{_asset('vendor/uPlot.min.css')}\n{base}{_asset('page.css')}</style>",
-        "<main>",
-    ]
+    return asset("otpilot.report.analysis", name)
 
 
 def _top(analysis: Analysis, title: str, lang: Lang) -> Iterator[str]:

@@ -1,9 +1,6 @@
 """A campaign as one self-contained HTML page: plain HTML and SVG, nothing is loaded from anywhere."""
 
-import base64
-import hashlib
-from collections.abc import Iterator, Sequence
-from importlib.resources import files
+from collections.abc import Iterator
 from pathlib import Path
 
 from otpilot.report.analysis.sheets import table
@@ -18,6 +15,7 @@ from otpilot.report.campaign.result import CampaignResult
 from otpilot.report.campaign.strips import differences_svg, scores_svg
 from otpilot.report.campaign.words import said
 from otpilot.report.files import write_atomically
+from otpilot.report.page import asset, page_head
 from otpilot.report.svg import CHART_CSS, safe_text
 
 
@@ -49,9 +47,11 @@ def render_html(result: CampaignResult, *, lang: Lang = "en") -> str:
     first = [(name, heading, body) for name, heading, lines in sections if (body := "\n".join(lines))]
     last = [(name, heading, body) for name, heading, lines in after if (body := "\n".join(lines))]
     links = [(name, heading) for name, heading, _ in (*first, *rounds, *last)]
-    scripts = [_asset("otpilot.report", "page.js"), _asset("otpilot.report.campaign", "page.js")]
+    packages = ("otpilot.report", "otpilot.report.analysis", "otpilot.report.campaign")
+    style = "\n".join([*(asset(package, "page.css") for package in packages), CHART_CSS, DRAWING_CSS])
+    scripts = [asset("otpilot.report", "page.js"), asset("otpilot.report.campaign", "page.js")]
     parts = [
-        *_head(title, lang, scripts),
+        *page_head(title, lang=lang, style=style, scripts=scripts),
         *_top(result, title, lang),
         f'<nav aria-label="{said("sections", lang)}">',
         *(f'<a href="#{name}">{safe_text(heading)}</a>' for name, heading in links),
@@ -70,29 +70,6 @@ def render_html(result: CampaignResult, *, lang: Lang = "en") -> str:
 
 def _section(name: str, heading: str, body: str) -> str:
     return f'<section id="{name}"><h2>{safe_text(heading)}</h2>\n{body}\n</section>'
-
-
-def _asset(package: str, name: str) -> str:
-    return files(package).joinpath(name).read_text(encoding="utf-8")
-
-
-def _head(title: str, lang: Lang, scripts: Sequence[str]) -> list[str]:
-    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
-    packages = ("otpilot.report", "otpilot.report.analysis", "otpilot.report.campaign")
-    style = "\n".join([*(_asset(package, "page.css") for package in packages), CHART_CSS, DRAWING_CSS])
-    return [
-        "<!doctype html>",
-        f'<html lang="{"zh-CN" if lang == "zh" else "en"}">',
-        '<meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<link rel="icon" href="data:,">',
-        f"<title>{safe_text(title)}</title>",
-        f"<style>{style}</style>",
-        "<main>",
-    ]
 
 
 def _top(result: CampaignResult, title: str, lang: Lang) -> Iterator[str]:
