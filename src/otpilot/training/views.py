@@ -111,10 +111,10 @@ def make_source_views(
     Raises:
         ConfigError: If a number is asked for, and there are no pairs or no pictures.
     """
-    ot = config.ot
-    asked = _asked(config)
-    if asked <= 0.0:
+    share = _asked(config)
+    if share <= 0.0:
         return None
+    ot = config.ot
     exact = copy.copy(config)
     exact.ot = replace(ot, window_size=0, no_window=False)
     samplers = all_samplers(exact, domains) if ot.method != "none" else {}
@@ -122,13 +122,7 @@ def make_source_views(
     if not samplers or not cameras:
         if ot.view_share == "auto":
             return None
-        lacking = "pairs" if cameras else "pictures"
-        remedy = "" if not cameras else "ot.pair_info_path, or "
-        if cameras and ot.method == "none":
-            lacking, remedy = "pairs (ot.method is none)", "ot.lambda_ot = 0 instead of that, or "
-        raise ConfigError(
-            f"ot.view_share is {asked}, but there are no {lacking} to fit a view on; set {remedy}ot.view_share = 0."
-        )
+        raise ConfigError(_nothing_to_fit(config, cameras))
     tell("Fitting the target's view of the source's pictures ...")
     views: dict[int, dict[str, View]] = {}
     samples: dict[int, dict[str, ViewSample]] = {}
@@ -137,18 +131,11 @@ def make_source_views(
             tell(f"{source.name} is not paired: its pictures stay as they are.")
             continue
         drawn = samplers[source.name].draw(0, PAIRS)
-        ours, theirs = (
-            _pictures(source, drawn.source_rows, cameras),
-            _pictures(domains.target, drawn.target_rows, cameras),
-        )
+        ours = _pictures(source, drawn.source_rows, cameras)
+        theirs = _pictures(domains.target, drawn.target_rows, cameras)
         for camera in cameras:
-            view = fit_view(ours[camera], theirs[camera])
-            sample = _sample(view, ours[camera], theirs[camera])
             name = camera.removeprefix(f"{OBS_IMAGES}.") + (f" ({source.name})" if number > 1 else "")
-            tell(
-                f"Target's view of {name}: {view.describe()}; paired pictures differ by {sample.left:.3f} instead of "
-                f"{sample.apart:.3f}."
-            )
+            view, sample = _fit(ours[camera], theirs[camera], name, tell)
             if ot.view_share == "auto" and sample.left > NEARER * sample.apart:
                 tell(f"Too little to be worth it: source pictures of {name} stay as they are (ot.view_share sets it).")
                 continue
@@ -158,7 +145,7 @@ def make_source_views(
         return None
     return SourceViews(
         views=views,
-        share=asked,
+        share=share,
         jitter=ot.view_jitter,
         samples=samples,
         names={number: source.name for number, source in enumerate(domains.sources, 1)},
@@ -171,6 +158,30 @@ def _asked(config: TrainConfig) -> float:
     if not config.ot.enable:
         return 0.0
     return AUTO_SHARE if config.ot.view_share == "auto" else float(config.ot.view_share)
+
+
+def _nothing_to_fit(config: TrainConfig, cameras: list[str]) -> str:
+    """Return why there is nothing to fit the views on that a number in `view_share` asks for, and what to set."""
+    lacking, remedy = "pictures", ""
+    if cameras and config.ot.method == "none":
+        lacking, remedy = "pairs (ot.method is none)", "ot.lambda_ot = 0 instead of that, or "
+    elif cameras:
+        lacking, remedy = "pairs", "ot.pair_info_path, or "
+    return (
+        f"ot.view_share is {_asked(config)}, but there are no {lacking} to fit a view on; "
+        f"set {remedy}ot.view_share = 0."
+    )
+
+
+def _fit(source: Tensor, target: Tensor, name: str, tell: Callable[[str], None]) -> tuple[View, ViewSample]:
+    """Return the view of one camera and what it comes to, which is told under the camera's name."""
+    view = fit_view(source, target)
+    sample = _sample(view, source, target)
+    tell(
+        f"Target's view of {name}: {view.describe()}; paired pictures differ by {sample.left:.3f} instead of "
+        f"{sample.apart:.3f}."
+    )
+    return view, sample
 
 
 def _sample(view: View, source: Tensor, target: Tensor) -> ViewSample:
