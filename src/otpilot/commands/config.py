@@ -14,8 +14,9 @@ from otpilot.commands.process import prepare_process
 from otpilot.config.compat import translate
 from otpilot.config.files import YAML_SUFFIXES, read_config_file, to_json
 from otpilot.errors import ConfigError
+from otpilot.runs.counting import counted
 
-app = typer.Typer(help="Look into config files: resolve, check, compare, bring into today's form.")
+app = typer.Typer(help="Show, check, compare and migrate config files.")
 console = Console(highlight=False)
 aside = Console(stderr=True, highlight=False)
 
@@ -85,7 +86,7 @@ def check(
         typer.echo(json.dumps([dataclasses.asdict(result) for result in results], indent=2))
         raise typer.Exit(1 if any(result.problems for result in results) else 0)
     for result in results:
-        verdict = "[green]ok[/]" if not result.problems else f"[red]{_count(len(result.problems), 'problem')}[/]"
+        verdict = "[green]ok[/]" if not result.problems else f"[red]{counted(len(result.problems), 'problem')}[/]"
         console.print(f"{escape(result.name)}: {verdict}", soft_wrap=True)
         for problem in result.problems:
             console.print(f"  [red]problem[/] {escape(problem)}", soft_wrap=True)
@@ -94,7 +95,9 @@ def check(
     problems, notes = (sum(len(getattr(one, kind)) for one in results) for kind in ("problems", "notes"))
     bad = sum(bool(one.problems) for one in results)
     summary = f"{bad} with problems" if bad else "no problems"
-    console.print(f"{_count(len(files), 'file')}: {summary}; {_count(problems, 'problem')}, {_count(notes, 'note')}.")
+    console.print(
+        f"{counted(len(files), 'file')}: {summary}; {counted(problems, 'problem')}, {counted(notes, 'note')}."
+    )
     raise typer.Exit(1 if bad else 0)
 
 
@@ -118,7 +121,7 @@ def migrate(
     file: Name,
     out: Annotated[Path | None, typer.Option(help="File to write (.json or .yaml); default: print JSON.")] = None,
 ) -> None:
-    """Bring a config into today's form: only what it says, in today's keys, with each change told."""
+    """Rewrite an older config with today's keys, without adding defaults; each change is reported."""
     made = translate(read_config_file(file))
     _tell(made.notes)
     if out is None:
@@ -126,7 +129,7 @@ def migrate(
         return
     is_yaml = out.suffix.lower() in YAML_SUFFIXES
     write_new(out, yaml.safe_dump(made.config, sort_keys=False) if is_yaml else to_json(made.config))
-    aside.print(f"{escape(file)} in today's form -> {escape(str(out))}", soft_wrap=True)
+    aside.print(f"{escape(file)} with today's keys -> {escape(str(out))}", soft_wrap=True)
 
 
 def write_new(path: Path, text: str) -> None:
@@ -147,7 +150,3 @@ def write_new(path: Path, text: str) -> None:
 def _tell(notes: tuple[str, ...]) -> None:
     for note in notes:
         aside.print(f"[dim]note[/] {escape(note)}", soft_wrap=True)
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -10,6 +10,7 @@ from itertools import groupby
 from otpilot.report.axes import Axis, drawable, short, step_axis, value_axis
 from otpilot.report.palette import LineStyle, line_styles
 from otpilot.report.result import Chart, Curve
+from otpilot.runs.counting import counted
 
 WIDTH, PLOT_HEIGHT = 520, 200
 _TOP, _RIGHT, _BELOW, _LEGEND_LINE = 34, 16, 40, 19
@@ -206,7 +207,7 @@ def _note(left_out: int, *, log_scale: bool) -> str:
     if left_out == 0:
         return ""
     why = "NaN, infinite or not above 0" if log_scale else "NaN or infinite"
-    return f"{left_out} value{'s' if left_out > 1 else ''} left out: {why}"
+    return f"{counted(left_out, 'value')} left out: {why}"
 
 
 def _cut(name: str) -> str:

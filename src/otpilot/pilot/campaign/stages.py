@@ -24,6 +24,7 @@ from otpilot.pilot.campaign.settings import CampaignSettings
 from otpilot.pilot.decisions import Review, RoundOutcome
 from otpilot.pilot.ledger import Ledger, Round, Trial
 from otpilot.pilot.rules import RULES, Rule
+from otpilot.runs.counting import counted
 from otpilot.runs.metric_names import metric_info
 
 BASELINE = "baseline"
@@ -252,7 +253,7 @@ class Campaign:
             for item in round.plan["variants"]
         ]  # fmt: skip
         count = len(round.plan["variants"])
-        what = f"round {round.number}: {count} variant{'s' * (count != 1)} on {len(self.seeds)} seeds"
+        what = f"round {round.number}: {counted(count, 'variant')} on {len(self.seeds)} seeds"
         settle_crashes(self.desk, self.desk.complete(new, what), incumbent, what)
         ours = self.desk.arm(incumbent, basis, self.seeds)
         reviews = []

@@ -16,6 +16,7 @@ from otpilot.report.analysis.follow import FollowedFolder, Standing
 from otpilot.report.analysis.rows import SUCCESS, success_metrics
 from otpilot.report.analysis.terminal import STATES
 from otpilot.report.analysis.told import plain
+from otpilot.runs.counting import counted
 
 LOSS = ("train/loss", "train/bc_loss", "train/l1_loss")
 EVALUATION = ("eval/offline_eval/avg_l1", "eval/offline_eval/avg_loss", "eval/avg_l1", "eval/avg_loss")
@@ -59,9 +60,7 @@ def standings_table(standings: Sequence[Standing], root: Path) -> Group:
         table.add_row(*_cells(one))
     running, starting = (sum(one.state == state for one in standings) for state in ("running", "starting"))
     begun = f", {starting} starting" if starting else ""
-    counts = (
-        f"{running} running{begun}, {len(standings)} run{'' if len(standings) == 1 else 's'} below {plain(str(root))}"
-    )
+    counts = f"{running} running{begun}, {counted(len(standings), 'run')} below {plain(str(root))}"
     alarms = [
         Text(f"{plain(one.name)}: {plain(one.message)}", style="yellow", no_wrap=True, overflow="ellipsis")
         for one in standings
