@@ -205,7 +205,9 @@ def lineage(variant: Variant) -> dict[str, Any]:
 def write_variant(variant: Variant, folder: Path) -> Path:
     """Write `<name>.json` and `<name>.lineage.json` into a folder that exists; return the path of the config.
 
-    A second seed of the same config is told apart by its name. Raises:
+    A second seed of the same config is told apart by its name.
+
+    Raises:
         ConfigError: If a file of that name is there with another content.
     """
     for stem in (variant.name, f"{variant.name}_s{variant.key.seed}"):
