@@ -62,7 +62,7 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Take what stands before the command."""
+    """Handle options that stand before the command."""
 
 
 @app.command(context_settings=PASS_ON)
@@ -113,10 +113,12 @@ def pair(
     quaternion: Annotated[
         list[str], typer.Option(help="KEY[START:STOP] of four columns that hold a quaternion; may be repeated.")
     ] = [],  # noqa: B006
-    window: Annotated[int | None, typer.Option(help="Sakoe-Chiba window in frames; none for no limit.")] = None,
+    window: Annotated[
+        int | None, typer.Option(help="Half-width of the Sakoe-Chiba band in frames; no limit if not given.")
+    ] = None,
     stride: Annotated[int, typer.Option(help="Align every n-th frame.")] = 1,
-    metric: Annotated[str, typer.Option(help="l1, l2 or linf.")] = "l2",
-    workers: Annotated[int, typer.Option(help="Threads.")] = os.cpu_count() or 1,
+    metric: Annotated[str, typer.Option(help="Distance between two frames: l1, l2 or linf.")] = "l2",
+    workers: Annotated[int, typer.Option(help="Number of threads.")] = os.cpu_count() or 1,
 ) -> None:
     """Align two datasets by dynamic time warping and store which frames match; --source, --target, --out are needed."""
     if context.invoked_subcommand is not None:
@@ -155,7 +157,9 @@ def inspect(
     table: Annotated[Path, typer.Argument(help="Pair table (.npz), or pair_info .json / .json.gz.")],
     source: Annotated[Path | None, typer.Option(help="Folder of the source dataset, to show matched frames.")] = None,
     target: Annotated[Path | None, typer.Option(help="Folder of the target dataset, to show matched frames.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to make; default: <table's name>_inspect beside it.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="New folder to write; default: <table's name>_inspect beside it.")
+    ] = None,
     camera: Annotated[str | None, typer.Option(help="Camera to show; default: the first.")] = None,
     base_index_src: Annotated[int, typer.Option(help="Number of source episode 0 in pair_info names.")] = 0,
     base_index_tgt: Annotated[int, typer.Option(help="Number of target episode 0 in pair_info names.")] = 0,
@@ -213,8 +217,8 @@ def calibrate(
 ) -> None:
     """Measure a transport without training: otpilot calibrate --config_path=cfg.json [--key=value ...].
 
-    Says what each term costs, whether the transport is dead and why, what other strengths would do, and what to set.
-    --target-mass=0.7 is the mass that the proposal shall transport, --batches=8 how many batches are drawn,
+    Prints the cost of each term, whether the transport is dead and why, the effect of other strengths, and a proposal.
+    --target-mass=0.7 is the mass that the proposal should transport, --batches=8 the number of batches to measure,
     --details shows more grids, --out=heat.png draws them, --write=new.json writes the config with the proposal.
     """
     if not context.args or {"-h", "--help"} & set(context.args):
@@ -251,8 +255,8 @@ def views(
 ) -> None:
     """Fit the target's view of the source's pictures without training: otpilot views --config_path=cfg.json.
 
-    Says how the camera was moved and how near pictures come by it, and draws --out=FOLDER/view_<camera>.png: source
-    pictures, the same in the target's view, and target pictures that they are paired with.
+    Prints how the target's camera stands compared with the source's, and how much closer the view brings the pictures.
+    Draws --out=FOLDER/view_<camera>.png: source pictures, the same in the target's view, and their target partners.
     """
     if not context.args or {"-h", "--help"} & set(context.args):
         console.print(views.__doc__, markup=False)
@@ -294,7 +298,7 @@ def evaluate(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="New folder to write.")] = Path("demo"),
     steps: Annotated[
         int | None, typer.Option(help="Training steps of each method; default: what fits in 5 minutes.", min=1)
     ] = None,
@@ -308,7 +312,7 @@ def demo(
     ] = None,
     policy: Annotated[str, typer.Option(help="act or diffusion (which takes longer).")] = "act",
 ) -> None:
-    """See a policy cross from one domain to another: record, pair, train two ways, evaluate, report."""
+    """Record two simulated domains, pair them, train with and without transport, evaluate, and write a report."""
     check_folder(out.parent, "--out")
     prepare_process()
     from otpilot.demo.run import run_demo

@@ -24,14 +24,14 @@ errors = Console(stderr=True, highlight=False)
 
 SOURCES = "Run folders, folders of them, wandb:ENTITY/PROJECT, .wandb, .json, .csv, .db or .log files."
 Sources = Annotated[list[str], typer.Argument(help=SOURCES, show_default=False)]
-Language = Annotated[Literal["en", "zh"], typer.Option(help="Language of what is written.")]
-Markdown = Annotated[Path | None, typer.Option(help="Markdown report to write; curves lie beside it.")]
+Language = Annotated[Literal["en", "zh"], typer.Option(help="Language of the reports.")]
+Markdown = Annotated[Path | None, typer.Option(help="Markdown report to write; pictures go into a folder beside it.")]
 Html = Annotated[Path | None, typer.Option(help="Interactive page to write: one file, no network.")]
 Json = Annotated[Path | None, typer.Option(help="Machine-readable result to write.")]
 Append = Annotated[bool, typer.Option("--append", help="Add to the Markdown file under a dated heading.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write over files that are there.")]
-Limits = Annotated[Path | None, typer.Option(help="TOML file with limits of the diagnosis.")]
-Note = Annotated[str, typer.Option(help="A line for the head of the report.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
+Limits = Annotated[Path | None, typer.Option(help="TOML file with other limits for the diagnosis.")]
+Note = Annotated[str, typer.Option(help="A line to put at the head of the report.")]
 Noise = Annotated[
     float | None, typer.Option(help="Known standard deviation between equal runs (log scale for losses), e.g. 0.12.")
 ]
@@ -200,7 +200,7 @@ def postmortem(
     noise: Noise = None,
     note: Note = "",
 ) -> None:
-    """Say why a run is worse than another: what differs, what could explain it, what single change would test it."""
+    """Explain why a run is worse than another: what differs, the likely cause, which single change would test it."""
     outputs = Outputs(md=md, html=html, json=json, lang=lang, append=append, overwrite=overwrite, note=note)
     limits = _limits(thresholds)
     with console.status("Reading runs ..."):
@@ -223,8 +223,8 @@ def postmortem(
 @app.command(no_args_is_help=True)
 def watch(
     folder: Annotated[Path, typer.Argument(help="Folder with run folders, such as a campaign's.")],
-    once: Annotated[bool, typer.Option("--once", help="Print the table once and leave.")] = False,
-    interval: Annotated[float, typer.Option(help="Seconds between looks.", min=0.1)] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Print the table once and exit.")] = False,
+    interval: Annotated[float, typer.Option(help="Seconds between updates.", min=0.1)] = 2.0,
 ) -> None:
     """Follow running trials in a live table: step, loss, evaluation, mass, speed, time left, newest alarm."""
     if not folder.is_dir():

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from otpilot.commands.worker import work as work_on
 from otpilot.errors import ConfigError
+from otpilot.runs.counting import counted
 
 if TYPE_CHECKING:
     from otpilot.pilot.campaign.answers import Ended
@@ -27,12 +28,15 @@ if TYPE_CHECKING:
     from otpilot.pilot.ledger import Ledger
     from otpilot.pilot.slots import Slots
 
-app = typer.Typer(help="Campaigns: analyse, propose, try, review, decide, round after round.", no_args_is_help=True)
+app = typer.Typer(
+    help="Campaigns: rounds of analysing, proposing, trying, reviewing and deciding, without supervision.",
+    no_args_is_help=True,
+)
 console = Console(highlight=False)
 
 Place = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="A campaign's folder, or its campaign.toml.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; launch and write nothing.")]
-SteerOnly = Annotated[bool, typer.Option("--steer-only", help="Decide, but run no trial here: `loop worker` does.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; start nothing and write nothing.")]
+SteerOnly = Annotated[bool, typer.Option("--steer-only", help="Only decide; trials are run by `loop worker`.")]
 STOP_TIMEOUT_S = 120.0
 
 app.command(name="worker", no_args_is_help=True)(work_on)
@@ -40,19 +44,19 @@ app.command(name="worker", no_args_is_help=True)(work_on)
 
 @app.command(no_args_is_help=True)
 def start(campaign: Place, dry_run: DryRun = False, steer_only: SteerOnly = False) -> None:
-    """Begin a campaign and work on it until it is over; Ctrl-C suspends it, `otpilot loop resume` goes on."""
+    """Start a campaign and run it until it ends; Ctrl-C suspends it, `otpilot loop resume` continues it."""
     _work(campaign, dry_run=dry_run, resume=False, steer_only=steer_only)
 
 
 @app.command(no_args_is_help=True)
 def resume(campaign: Place, dry_run: DryRun = False, steer_only: SteerOnly = False) -> None:
-    """Go on with a campaign that was stopped or killed; suspended trials go on from their checkpoints."""
+    """Continue a campaign that was stopped or killed; suspended trials continue from their checkpoints."""
     _work(campaign, dry_run=dry_run, resume=True, steer_only=steer_only)
 
 
 @app.command(no_args_is_help=True)
 def status(campaign: Place) -> None:
-    """Say what runs, what is waited for, and what was decided last."""
+    """Show what is running or waiting, and the latest decisions."""
     from otpilot.pilot.campaign.books import open_ledger
     from otpilot.pilot.campaign.folder import CampaignPaths
     from otpilot.pilot.campaign.settings import find_file, read_settings
@@ -66,7 +70,7 @@ def status(campaign: Place) -> None:
 
 @app.command(no_args_is_help=True)
 def stop(campaign: Place) -> None:
-    """Ask the pilot to stop: its trials are suspended, and `otpilot loop resume` takes them up."""
+    """Ask the pilot to suspend its trials and stop; `otpilot loop resume` continues them."""
     from otpilot.pilot.campaign.folder import CampaignPaths, ask_to_stop, steersman
     from otpilot.pilot.campaign.settings import find_file
 
@@ -90,7 +94,7 @@ def stop(campaign: Place) -> None:
 
 @app.command(no_args_is_help=True)
 def report(campaign: Place) -> None:
-    """Write the report of a campaign as it stands now, and show its essence."""
+    """Write the report of a campaign's present state, and print a summary."""
     from otpilot.pilot.campaign.books import open_ledger
     from otpilot.pilot.campaign.opening import check_same, open_folder
     from otpilot.pilot.campaign.stages import Campaign
@@ -166,7 +170,7 @@ def _stopped(ledger: "Ledger", root: Path, *, steer_only: bool) -> str:
     held = sum(not is_interrupted(trial, now) for trial in ledger.trials(states=HELD))
     parts = [] if steer_only else ["trials are suspended"]
     if held:
-        parts.append(f"workers go on with {held} trial{'s' * (held != 1)}")
+        parts.append(f"workers go on with {counted(held, 'trial')}")
     elif steer_only:
         parts.append("no worker runs a trial")
     again = f"otpilot loop resume {root}{' --steer-only' * steer_only}"
@@ -220,7 +224,7 @@ def _described(slots: "Slots") -> str:
     where = "the CPU" if slots.monitor is None or not slots.monitor.devices else "GPUs"
     threads = "a thread" if slots.threads == 1 else f"{slots.threads} threads"
     each = "" if slots.limit == 1 else " each"
-    return f"{slots.limit} trial{'s' * (slots.limit != 1)} at once on {where}, {threads}{each}"
+    return f"{counted(slots.limit, 'trial')} at once on {where}, {threads}{each}"
 
 
 def _write_reports(opened: "Opened", made: "Campaign", ended: "Ended | None", *, show: bool = False) -> None:

@@ -33,11 +33,14 @@ def propose(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write configs and lineage into.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be proposed; write nothing.")] = False,
-    maximum: Annotated[int, typer.Option("--max", min=1, help="Variants in all, at most three from one run.")] = 3,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be proposed; write nothing.")] = False,
+    maximum: Annotated[
+        int, typer.Option("--max", min=1, help="Largest number of variants; at most three from one run.")
+    ] = 3,
     proposer: Annotated[str, typer.Option(help="rules, mixed, bayes, random, grid or optuna.")] = "rules",
     only: Annotated[
-        Literal["ot", "bc"] | None, typer.Option(help="Touch only the transport (ot), or only cloning (bc).")
+        Literal["ot", "bc"] | None,
+        typer.Option(help="Change only settings of the transport (ot), or only of cloning (bc)."),
     ] = None,
     rules: Annotated[
         list[Path] | None, typer.Option(help="Python file with rules of your own; may be repeated.")
@@ -49,12 +52,14 @@ def propose(
         list[int] | None, typer.Option(help="Seed of the variants; may be repeated. Default: the run's.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps of a trial, on the run's own schedule horizon.")
+        int | None, typer.Option(min=1, help="Training steps of a trial; schedules keep the run's own horizon.")
     ] = None,
-    sampler_seed: Annotated[int, typer.Option(help="Seed of all but rules and grid.")] = 0,
+    sampler_seed: Annotated[
+        int, typer.Option(help="Seed of the proposers that draw at random (all but rules and grid).")
+    ] = 0,
     thresholds: Limits = None,
 ) -> None:
-    """Read runs, say what to try next and why, and write the configs with their lineage beside them."""
+    """Read runs, say what to try next and why, and write the configs together with their lineage."""
     if out is None and not dry_run:
         raise ConfigError("Give --out, a folder for the configs, or --dry-run to see what would be proposed.")
     from otpilot.analysis.thresholds import load_thresholds

@@ -21,26 +21,30 @@ def work(
     ledger: WhereOption,
     folder: Annotated[
         Path | None,
-        typer.Option(help="With a URL: folder for run folders; the campaign's own where machines share it."),
+        typer.Option(help="With a URL: where run folders are written; the campaign's own folder if machines share it."),
     ] = None,
-    slots: Annotated[int | None, typer.Option(help="Trials at once; else the campaign's concurrency.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of each trial; else the campaign's.")] = None,
-    gpus: Annotated[bool | None, typer.Option("--gpus/--no-gpus", help="Use this machine's GPUs.")] = None,
+    slots: Annotated[int | None, typer.Option(help="Trials at once; default: the campaign's concurrency.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of each trial; default: the campaign's.")] = None,
+    gpus: Annotated[
+        bool | None,
+        typer.Option("--gpus/--no-gpus", help="Use this machine's GPUs or not; default: as the campaign says."),
+    ] = None,
     ray: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, local.")
     ] = "",
-    gpus_per_trial: Annotated[float | None, typer.Option(help="On Ray: GPUs of a trial, fractions too.")] = None,
+    gpus_per_trial: Annotated[float | None, typer.Option(help="On Ray: GPUs of each trial; may be a fraction.")] = None,
     resource: Annotated[list[str] | None, typer.Option(metavar="NAME=AMOUNT", help="On Ray: custom resources.")] = None,
-    storage: Annotated[str, typer.Option(metavar="URL", help="On Ray: store for nodes that share no path.")] = "",
+    storage: Annotated[
+        str, typer.Option(metavar="URL", help="On Ray: store for run folders if nodes share no path.")
+    ] = "",
     slurm: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Run as Slurm jobs: partition=gpu, timeout_min=240.")
     ] = None,
 ) -> None:
-    """Run the trials of a campaign until it is over; Ctrl-C suspends them and gives them back.
+    """Run trials of a campaign until it is over; Ctrl-C suspends them and returns them to the ledger.
 
-    The campaign is decided by `otpilot loop start`, here or on another machine (with --steer-only it runs none itself).
+    Decisions are made by `otpilot loop start`, here or on another machine (with --steer-only it runs no trials itself).
     Any number of workers may come and go; a trial whose worker is lost is taken over when its lease ends.
-    Trials at once, threads and GPUs are what campaign.toml says, where no flag says otherwise.
     """
     from otpilot.pilot.campaign.hand import Hand, check_software, find_place, read_campaign
 
