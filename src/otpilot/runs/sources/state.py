@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,15 @@ INTERVALS = 3.0
 LONGEST_SILENCE_S = 3600.0
 START_S = 1800.0
 """How long a run may be silent before it has logged twice: it loads data, and how often it logs is not yet known."""
+
+
+def utc_seconds(moment: str | None) -> float | None:
+    """Return an ISO time as seconds since the epoch, in UTC where it names no zone; None where it is no time."""
+    try:
+        parsed = datetime.fromisoformat(moment or "")
+    except ValueError:
+        return None
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
 
 
 def last_change(paths: Sequence[Path]) -> float | None:

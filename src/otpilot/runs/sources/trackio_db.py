@@ -5,7 +5,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +13,7 @@ from otpilot.runs.counting import agree, counted
 from otpilot.runs.history import Event, RunHistory
 from otpilot.runs.lines import number
 from otpilot.runs.sources.curves import CurveBuilder, flat_items
-from otpilot.runs.sources.state import SILENCE_S, last_change, silent_state
+from otpilot.runs.sources.state import SILENCE_S, last_change, silent_state, utc_seconds
 
 TABLE = "metrics"
 
@@ -79,11 +78,11 @@ def _run(database: sqlite3.Connection, path: Path, run: tuple[str, str, str], ta
         if values is None or at is None:
             broken += 1
             continue
-        last = _seconds(moment) or last
+        last = utc_seconds(str(moment)) or last
         for metric, raw in flat_items(values):
             value = number(raw)
             if value is not None:
-                builder.add(metric, step=int(at), value=value, time=_seconds(moment))
+                builder.add(metric, step=int(at), value=value, time=utc_seconds(str(moment)))
     curves, notes = builder.build()
     if broken:
         told = agree(broken, "is garbled and was", "are garbled and were")
@@ -130,11 +129,3 @@ def _parse(text: Any) -> dict[str, Any] | None:
     except (ValueError, TypeError, RecursionError):
         return None
     return body if isinstance(body, dict) else None
-
-
-def _seconds(moment: Any) -> float | None:
-    try:
-        parsed = datetime.fromisoformat(str(moment))
-    except ValueError:
-        return None
-    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from otpilot.runs.history import RunHistory, State
 from otpilot.runs.lines import number
 from otpilot.runs.sources.curves import CurveBuilder, flat_items
 from otpilot.runs.sources.secrets import known_secrets, redacted, redacted_run
+from otpilot.runs.sources.state import utc_seconds
 from otpilot.runs.sources.wandb_cache import WandbCache, default_cache
 
 TIMEOUT_S = 20
@@ -182,16 +182,8 @@ def _words(remote: Any) -> dict[str, Any]:
         "url": remote.url,
         "group": remote.group or None,
         "tags": tuple(remote.tags or ()),
-        "updated": _seconds(remote.heartbeatAt),
+        "updated": utc_seconds(remote.heartbeatAt),
     }
-
-
-def _seconds(moment: str | None) -> float | None:
-    try:
-        parsed = datetime.fromisoformat(moment or "")
-    except ValueError:
-        return None
-    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
 
 
 def _fetched(remote: Any, source: str) -> tuple[RunHistory, bool]:
