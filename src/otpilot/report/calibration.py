@@ -15,6 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from otpilot.config.ot import HealthConfig
 from otpilot.errors import ConfigError
 from otpilot.report.files import write_atomically
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 type State = Literal["dead", "alive", "eating"]
 
-DEAD_MASS = 1e-3
+DEAD_MASS = HealthConfig().dead_mass
 """Mass under which a cell is shown as dead."""
 STATES: dict[State, tuple[str, str]] = {
     "dead": ("DEAD: as it stands, this is plain co-training", "red"),

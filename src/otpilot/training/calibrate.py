@@ -11,7 +11,7 @@ from torch import Tensor
 
 import otpilot.sim.env_config  # noqa: F401 - its import registers the env type
 from otpilot.config.hygiene import few_rows_told
-from otpilot.config.ot import LossConfig, OTConfig
+from otpilot.config.ot import HealthConfig, LossConfig, OTConfig
 from otpilot.config.schema import LoadedConfig, TrainConfig, load_config, read_arguments
 from otpilot.errors import ConfigError, TransportError
 from otpilot.report.calibration import Calibration, Change, GradientShares, Grid, GridPoint, State, TermRow, percent
@@ -20,13 +20,13 @@ from otpilot.training.process import set_threads
 from otpilot.transport.calibrate import DEAD_MASS, combine_terms, describe_terms, judge, propose, sweep
 from otpilot.transport.mass import scale_for_mass
 
-DEAD_SHARE, EATING_SHARE = 0.01, 0.5
+DEAD_SHARE, EATING_SHARE = HealthConfig().dead_grad_share, HealthConfig().eating_grad_share
 """Share of the encoder gradient under which the transport is dead, and over which it eats the policy."""
-TARGET_GRAD_SHARE = 0.1
+TARGET_GRAD_SHARE = OTConfig().target_grad_share
 """Share that a proposed automatic weight keeps."""
 
 REASONS = {
-    "lambda_ot": "keeps its gradient share at 0.1",
+    "lambda_ot": f"keeps its gradient share at {TARGET_GRAD_SHARE:g}",
     "target_grad_share": "felt, but not drowning the cloning",
     "cost_normalization": "term over its mean: units cancel",
     "objective": "unit gradient mass: cannot vanish",

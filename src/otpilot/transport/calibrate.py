@@ -9,13 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from otpilot.config.ot import LossConfig, TermConfig
+from otpilot.config.ot import HealthConfig, LossConfig, TermConfig
 from otpilot.errors import TransportError
 from otpilot.transport.mass import scale_for_mass
 from otpilot.transport.plan import Plan
 from otpilot.transport.solver import solve
 
-DEAD_MASS = 1e-3
+DEAD_MASS = HealthConfig().dead_mass
+"""Mean mass under which a transport is dead: what the alarms of a run begin with."""
 
 
 @dataclass(frozen=True, kw_only=True)
