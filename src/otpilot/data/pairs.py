@@ -3,13 +3,12 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from otpilot.config.schema import TrainConfig
 from otpilot.data.domains import Domain, Domains, check_compatible, check_dataset_folder
-from otpilot.data.vectors import first_quaternions, read_episodes
+from otpilot.data.vectors import episode_lengths, first_quaternions, read_episodes
 from otpilot.errors import ConfigError
 from otpilot.pairing.dtw import DTWOptions, align_all
 from otpilot.pairing.features import joint_zscore
@@ -57,8 +56,8 @@ def make_table(
         alignments,
         source=fingerprint(source.meta, tuple(keys)),
         target=fingerprint(target.meta, tuple(keys)),
-        source_lengths=_lengths(source.meta),
-        target_lengths=_lengths(target.meta),
+        source_lengths=episode_lengths(source.meta),
+        target_lengths=episode_lengths(target.meta),
     )
 
 
@@ -81,8 +80,8 @@ def load_pairs(
             path,
             source=fingerprint(source),
             target=fingerprint(target),
-            source_lengths=_lengths(source),
-            target_lengths=_lengths(target),
+            source_lengths=episode_lengths(source),
+            target_lengths=episode_lengths(target),
             base_index_src=base_index_src,
             base_index_tgt=base_index_tgt,
         )
@@ -153,10 +152,4 @@ def _sampler(config: TrainConfig, source: Domain, target: Domain, stream: int) -
 
 def fingerprint(meta: LeRobotDatasetMetadata, keys: tuple[str, ...] = ()) -> DatasetFingerprint:
     """Return what a pair table remembers of a dataset."""
-    return DatasetFingerprint.from_lengths(_lengths(meta), fps=meta.fps, keys=keys, name=meta.repo_id)
-
-
-def _lengths(meta: LeRobotDatasetMetadata) -> list[int]:
-    starts = np.asarray(meta.episodes["dataset_from_index"])
-    lengths: list[int] = (np.asarray(meta.episodes["dataset_to_index"]) - starts).tolist()
-    return lengths
+    return DatasetFingerprint.from_lengths(episode_lengths(meta), fps=meta.fps, keys=keys, name=meta.repo_id)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from numpy.typing import NDArray
 
@@ -72,7 +73,7 @@ def read_episodes(
     wanted = [VectorSlice.parse(key) for key in keys]
     for vector in wanted:
         vector.check(dataset)
-    bounds = np.cumsum(np.subtract(*_ends(dataset)))[:-1]
+    bounds = np.cumsum(episode_lengths(dataset.meta))[:-1]
     columns = {key: np.split(_column(dataset, key), bounds) for key in {vector.key for vector in wanted}}
     for text, reference in zip(quaternions, references, strict=True):
         vector = check_quaternion(dataset, text)
@@ -117,6 +118,8 @@ def _column(dataset: LeRobotDataset, key: str) -> NDArray[np.float64]:
     return values.reshape(len(values), -1)
 
 
-def _ends(dataset: LeRobotDataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    episodes = dataset.meta.episodes
-    return np.asarray(episodes["dataset_to_index"]), np.asarray(episodes["dataset_from_index"])
+def episode_lengths(meta: LeRobotDatasetMetadata) -> list[int]:
+    """Return the frames of every episode of a dataset, in order."""
+    starts = np.asarray(meta.episodes["dataset_from_index"])
+    lengths: list[int] = (np.asarray(meta.episodes["dataset_to_index"]) - starts).tolist()
+    return lengths

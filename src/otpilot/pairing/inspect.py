@@ -97,14 +97,13 @@ def inspect_table(table: PairTable, *, worst: int = 10) -> TableFigures:
     targets = _targets(table, best_pairs)
     any_match = _matched_frames(table, np.arange(table.pairs))
     best_match = _matched_frames(table, best_pairs[best_pairs >= 0])
-    starts = np.concatenate([[0], np.cumsum(table.source_lengths[:-1], dtype=np.int64)])
     found = best_pairs[best_pairs >= 0]
     return TableFigures(
         targets=targets,
         worst_pairs=_worst(table, np.arange(table.pairs), worst),
         worst_best_pairs=_worst(table, found, worst),
-        coverage=np.add.reduceat(any_match, starts) / table.source_lengths,
-        best_coverage=np.add.reduceat(best_match, starts) / table.source_lengths,
+        coverage=np.add.reduceat(any_match, table.source_starts) / table.source_lengths,
+        best_coverage=np.add.reduceat(best_match, table.source_starts) / table.source_lengths,
         uses=np.bincount(table.pair_source[found], minlength=len(table.source_lengths)),
         total_coverage=float(any_match.mean()),
         total_best_coverage=float(best_match.mean()),
@@ -169,13 +168,12 @@ def _stretch(path: Int64[Array, "steps 2"]) -> float:
 
 def _matched_frames(table: PairTable, pairs: Int64[Array, " chosen"]) -> Array:
     """Return a mask over all source frames (episodes one behind the other): matched by one of these pairs."""
-    starts = np.concatenate([[0], np.cumsum(table.source_lengths, dtype=np.int64)])
     first = table.row_ptr[table.row_offset]
     chosen = np.zeros(table.pairs, np.bool_)
     chosen[pairs] = True
     counts = np.diff(first)
-    rows = np.repeat(starts[table.pair_source], counts) + table.match_source
-    mask = np.zeros(starts[-1], np.bool_)
+    rows = np.repeat(table.source_starts[table.pair_source], counts) + table.match_source
+    mask = np.zeros(int(table.source_lengths.sum(dtype=np.int64)), np.bool_)
     mask[rows[np.repeat(chosen, counts)]] = True
     return mask
 

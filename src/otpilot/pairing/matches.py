@@ -55,8 +55,8 @@ def spread_matches(table: PairTable, pairs: Sequence[int], *, per_pair: int = 4)
         pair=owner,
         source_frame=frames[:, 0],
         target_frame=frames[:, 1],
-        source_row=_starts(table.source_lengths)[table.pair_source[owner]] + frames[:, 0],
-        target_row=_starts(table.target_lengths)[table.pair_target[owner]] + frames[:, 1],
+        source_row=table.source_starts[table.pair_source[owner]] + frames[:, 0],
+        target_row=table.target_starts[table.pair_target[owner]] + frames[:, 1],
     )
 
 
@@ -65,8 +65,3 @@ def _spaced(path: Int64[Array, "steps 2"], count: int) -> Int64[Array, "count 2"
     places = np.linspace(0, len(path) - 1, count) if count > 1 else np.asarray([(len(path) - 1) / 2])
     spaced: Array = path[places.round().astype(np.int64)]
     return spaced
-
-
-def _starts(lengths: Array) -> Int64[Array, " episodes"]:
-    """Return the first row of every episode."""
-    return np.concatenate([[0], np.cumsum(lengths[:-1], dtype=np.int64)])

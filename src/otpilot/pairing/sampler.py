@@ -109,8 +109,8 @@ class PairSampler:
         self.table = table
         self.options = options or SamplerOptions()
         self.stream = stream
-        self._source_starts = _starts(source_starts, table.source_lengths, "source")
-        starts = _starts(target_starts, table.target_lengths, "target")
+        self._source_starts = _starts(source_starts, table.source_starts, "source")
+        starts = _starts(target_starts, table.target_starts, "target")
         keep = _allowed(allowed_src_episodes, len(table.source_lengths), "source")[table.pair_source]
         keep &= _allowed(allowed_tgt_episodes, len(table.target_lengths), "target")[table.pair_target]
         if not keep.any():
@@ -213,12 +213,14 @@ def _floor(uniform: Float64[Array, " n"], count: Int64[Array, " n"] | int) -> In
     return (uniform * count).astype(np.int64)
 
 
-def _starts(starts: Integers | None, lengths: Array, side: str) -> Int64[Array, " episodes"]:
+def _starts(starts: Integers | None, without_gaps: Array, side: str) -> Int64[Array, " episodes"]:
     """Return the first row of every episode, or raise PairingError when there are not as many as episodes."""
     if starts is None:
-        return np.concatenate([[0], np.cumsum(lengths[:-1], dtype=np.int64)])
-    if len(starts) != len(lengths):
-        raise PairingError(f"{side}_starts has {len(starts)} entries; the table has {len(lengths)} {side} episodes.")
+        return without_gaps
+    if len(starts) != len(without_gaps):
+        raise PairingError(
+            f"{side}_starts has {len(starts)} entries; the table has {len(without_gaps)} {side} episodes."
+        )
     return np.asarray(starts, np.int64)
 
 

@@ -81,6 +81,16 @@ class PairTable:
         """First row of every pair; the last entry is the number of rows."""
         return np.concatenate([[0], np.cumsum(self.target_lengths[self.pair_target], dtype=np.int64)])
 
+    @cached_property
+    def source_starts(self) -> Int64[Array, " source_episodes"]:
+        """First frame of every source episode, where all lie one behind the other."""
+        return _starts(self.source_lengths)
+
+    @cached_property
+    def target_starts(self) -> Int64[Array, " target_episodes"]:
+        """First frame of every target episode, where all lie one behind the other."""
+        return _starts(self.target_lengths)
+
     def pair_name(self, pair: int) -> str:
         """Return "target episode 3, source episode 12" for a pair, as errors and reports name it."""
         return f"target episode {self.pair_target[pair]}, source episode {self.pair_source[pair]}"
@@ -152,6 +162,10 @@ class PairTable:
             row_ptr=np.concatenate([[0], np.cumsum(np.concatenate(counts), dtype=np.int64)]),
             match_source=np.concatenate([a.path[:, 0] for a in ordered]).astype(np.int32),
         )
+
+
+def _starts(lengths: Array) -> Int64[Array, " episodes"]:
+    return np.concatenate([[0], np.cumsum(lengths[:-1], dtype=np.int64)])
 
 
 def _check_sizes(table: PairTable) -> None:
