@@ -114,12 +114,6 @@ class Truth:
         """Mean of the last five evaluations, without noise: what counts."""
         return float(self.errors[-EVALUATIONS:].mean())
 
-    def errors_at(self, steps: Array) -> Array:
-        """Return the held-out errors at other steps, by interpolation in logarithms."""
-        first = np.concatenate([[0.0], self.steps])
-        values = np.concatenate([[math.log(max(FIRST_ERROR, self.errors[0]))], np.log(self.errors)])
-        return np.exp(np.interp(steps, first, values))
-
 
 def truth_of(config: Mapping[str, Any], world: World, recorded: Recorded) -> Truth:
     """Return what a config is worth."""

@@ -43,17 +43,17 @@ def _change(found: Endpoint) -> str:
     return f", Δ={figure(found.delta)} ({percent(found.pct)})"
 
 
-def config_lines(config: KeySettings, lang: Lang, *, indent: str = "  ") -> Iterator[str]:
+def config_lines(config: KeySettings, lang: Lang) -> Iterator[str]:
     """Return the two config lines of the older reports, or one that says that the config is not known."""
     if config == KeySettings():
-        yield f"{indent}- {word('no config', lang)}"
+        yield f"  - {word('no config', lang)}"
         return
     yield (
-        f"{indent}- window_size={_setting(config.window_size)}, reg={_setting(config.reg)}, tau={_taus(config)}, "
+        f"  - window_size={_setting(config.window_size)}, reg={_setting(config.reg)}, tau={_taus(config)}, "
         f"heuristic={_setting(config.heuristic)}"
     )
     yield (
-        f"{indent}- weight_embed={_setting(config.weight_embed)}, weight_label={_setting(config.weight_label)}, "
+        f"  - weight_embed={_setting(config.weight_embed)}, weight_label={_setting(config.weight_label)}, "
         f"lambda_ot={_setting(config.lambda_ot)}"
     )
 

@@ -8,16 +8,16 @@ def figure(value: float | None, *, missing: str = "nan", digits: int = 4) -> str
     return missing if value is None else f"{value:.{digits}g}"
 
 
-def padded(value: float | None, *, missing: str = "nan") -> str:
+def padded(value: float | None) -> str:
     """Return four significant digits with trailing zeros, as comparisons print them: 0.4130."""
-    return missing if value is None else f"{value:#.4g}".rstrip(".")
+    return "nan" if value is None else f"{value:#.4g}".rstrip(".")
 
 
-def percent(value: float | None, *, missing: str = "nan", decimals: int = 2) -> str:
+def percent(value: float | None, *, missing: str = "nan") -> str:
     """Return a percentage with its sign where negative: -90.37%."""
-    return missing if value is None else f"{value:.{decimals}f}%"
+    return missing if value is None else f"{value:.2f}%"
 
 
-def signed(value: float | None, *, missing: str = "nan") -> str:
+def signed(value: float | None) -> str:
     """Return a percent difference with its sign, one decimal: +4.7%."""
-    return missing if value is None or not math.isfinite(value) else f"{value:+.1f}%"
+    return "nan" if value is None or not math.isfinite(value) else f"{value:+.1f}%"
