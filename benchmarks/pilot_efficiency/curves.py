@@ -12,7 +12,7 @@ from otpilot.runs.history import Curve, RunHistory
 
 Noise = Literal["quiet", "loud"]
 REPEAT, SEEDS = 0.006, 0.12
-"""Standard deviations of a run's error: between equal runs, and over seeds (shared/design/statistics.md)."""
+"""Standard deviations of a run's error: between equal runs, and over seeds (docs/pilot-statistics.md)."""
 EPISODES = 20
 HALF_SUCCESS = 0.15
 """Error at which half of the episodes succeed; success decides nothing here."""

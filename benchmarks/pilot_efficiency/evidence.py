@@ -46,7 +46,7 @@ SURFACE = (
         name="mass",
         says="exp(-E / (reg + tau_src + tau_tgt)), E the matched cost",
         kind="derived",
-        why="an identity (shared/design/transport.md); seed 003's figures fit it: cost 0.0186, S 0.04 gives 0.63, logged "
+        why="an identity (docs/transport.md); seed 003's figures fit it: cost 0.0186, S 0.04 gives 0.63, logged "
         "0.652. With normalised costs E comes from the recorded ratio of energy to mean cost",
     ),
     Piece(
@@ -108,7 +108,7 @@ SURFACE = (
         says="quiet: 0.6 % between equal runs, what a seed does is shared. Loud: 12 % over seeds, half of the variance "
         "shared, and the real trials' scatter between evaluations",
         kind="recorded",
-        why="shared/design/statistics.md, from the seeds' logs; the scatter from recorded.json. How much of 12 % is "
+        why="docs/pilot-statistics.md, from the seeds' logs; the scatter from recorded.json. How much of 12 % is "
         "shared is not known",
     ),
     Piece(
