@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import NoReturn
 
 from otpilot.errors import LedgerError
 from otpilot.pilot import decisions
@@ -40,29 +41,41 @@ def settle_crashes(desk: Desk, trials: Sequence[Trial], incumbent: Identity, wha
     lost = _lost(trials)
     if not lost or any(made.key == _key(what) for made in desk.ledger.decisions(kind="retry")):
         return
-    round = lost[0].round or 0
     checks = [trial for trial in desk.ledger.trials(kind=CHECK) if trial.evidence.get("stage") == what]
     if not checks:
         room = desk.room()
         if room is None or room >= 1:
-            _check(desk, incumbent, round, what, number=0)
+            _check(desk, incumbent, lost[0].round or 0, what, number=0)
         return
     last = checks[-1]
     if last.state not in OVER:
         raise Pause(Waiting(what=_waits_for(incumbent), trials=(last.id,)))
     if last.state not in BROKEN:
-        for trial in lost:
-            with contextlib.suppress(LedgerError):  # another pilot was quicker, and somebody runs it already
-                desk.ledger.queue(trial.id, reason=f"tried again after {trial.end_reason}")
-        desk.decide(
-            "retry",
-            f"No trial of {_names(lost)} came to an end ({lost[0].end_reason}), but {incumbent.name} runs: tried once "
-            "more; what crashes again is believed.",
-            key=_key(what),
-            round=round,
-            evidence={"trials": [trial.folder_name for trial in lost], "check": last.folder_name},
-        )
-        raise Pause(Waiting(what=f"{what}, tried again", trials=tuple(trial.id for trial in lost)))
+        _retry(desk, lost, last, incumbent, what)
+    _wait_for_machine(desk, lost, checks, incumbent, what)
+
+
+def _retry(desk: Desk, lost: Sequence[Trial], check: Trial, incumbent: Identity, what: str) -> NoReturn:
+    """Queue the lost trials once more, because the incumbent runs."""
+    for trial in lost:
+        with contextlib.suppress(LedgerError):  # another pilot was quicker, and somebody runs it already
+            desk.ledger.queue(trial.id, reason=f"tried again after {trial.end_reason}")
+    desk.decide(
+        "retry",
+        f"No trial of {_names(lost)} came to an end ({lost[0].end_reason}), but {incumbent.name} runs: tried once "
+        "more; what crashes again is believed.",
+        key=_key(what),
+        round=lost[0].round or 0,
+        evidence={"trials": [trial.folder_name for trial in lost], "check": check.folder_name},
+    )
+    raise Pause(Waiting(what=f"{what}, tried again", trials=tuple(trial.id for trial in lost)))
+
+
+def _wait_for_machine(
+    desk: Desk, lost: Sequence[Trial], checks: Sequence[Trial], incumbent: Identity, what: str
+) -> NoReturn:
+    """Check again when it is time, because the incumbent crashed, too; give up after the last of WAITS_S."""
+    round, last = lost[0].round or 0, checks[-1]
     reason = (
         f"The machine runs no trials: those of {_names(lost)} were lost ({lost[0].end_reason}), and so was "
         f"{incumbent.name}, which ran before ({last.end_reason})."
@@ -110,7 +123,7 @@ def _lost(trials: Sequence[Trial]) -> list[Trial]:
     ]
 
 
-def _check(desk: Desk, incumbent: Identity, round: int, what: str, *, number: int) -> None:
+def _check(desk: Desk, incumbent: Identity, round: int, what: str, *, number: int) -> NoReturn:
     count = len(desk.ledger.trials(kind=CHECK))
     seed = decisions.fresh_seeds(desk.settings.seed, CHECK_ERA + count, 1, set(desk.seeds))[0]
     config = desk.ledger.config(incumbent.hash)
