@@ -57,7 +57,7 @@ class TrainingBar:
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
-        self._bar.console.print(f"[yellow]Note:[/] {text}", soft_wrap=True)
+        self._bar.console.print(Text.assemble(("Note:", "yellow"), f" {text}"), soft_wrap=True)
 
     def __enter__(self) -> Self:
         """Start drawing."""
