@@ -84,6 +84,11 @@ def test_eval_split_leaves_nothing(load):
     fails(load, r"eval_split = 0\.9 leaves no episode", **{"dataset.eval_split": 0.9})
 
 
+def test_a_single_episode_cannot_be_split_and_is_told_so(load):
+    changes = {"dataset.eval_split": 0.1, "dataset.episodes": [1]}
+    fails(load, r"eval_split = 0\.1 leaves no episode .*\(1 in all\); set it and eval_steps to 0", **changes)
+
+
 def test_table_of_other_data(load, world):
     config = load(**{"ot.src_root": str(world.target)})
     domains = open_domains(config)

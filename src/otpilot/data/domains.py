@@ -214,9 +214,10 @@ def _open(config: TrainConfig, name: str, wanted: SourceConfig, root: Path) -> D
     chosen = list(range(dataset.meta.total_episodes)) if wanted.episodes is None else sorted(wanted.episodes)
     train, evaluation = held_out(chosen, dataset.meta.episodes["tasks"], config.dataset.eval_split)
     if not train:
+        remedy = "lower it" if len(chosen) > 1 else "set it and eval_steps to 0"
         raise DatasetError(
             f"dataset.eval_split = {config.dataset.eval_split} leaves no episode of {root} to train on "
-            f"({len(chosen)} in all); lower it, or record more."
+            f"({len(chosen)} in all); {remedy}, or record more."
         )
     return Domain(
         name=name,

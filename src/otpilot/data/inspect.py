@@ -52,7 +52,9 @@ def pick_camera(folders: DatasetFolders, wanted: str | None = None) -> str:
     """
     cameras = list(_metadata(folders.target).camera_keys)
     if not cameras:
-        raise DatasetError(f"{folders.target} has no camera, so there are no frames to show; leave --source out.")
+        raise DatasetError(
+            f"{folders.target} has no camera, so there are no frames to show; leave --source and --target out."
+        )
     if wanted is not None and wanted not in cameras:
         raise DatasetError(
             f"{folders.target} has no camera {wanted!r}; allowed: {', '.join(cameras)}.{closest(wanted, cameras)}"
