@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,9 @@ def test_overrides_reach_into_lists(world, tmp_path):
     [
         ("--ot.lambda_ott=1", ["'ot.lambda_ott'", "Did you mean 'lambda_ot'"]),
         ("--polcy.type=act", ["'polcy'", "Did you mean 'policy'"]),
+        ("--device=cpu", ["'device'", "Did you mean 'policy.device'?"]),
+        ("--eval_split=0.1", ["'eval_split'", "Did you mean 'dataset.eval_split'?"]),
+        ("--ot.tau_src=3", ["'ot.tau_src'", "Did you mean 'ot.loss_config.tau_src'?"]),
         ("--policy.chunksize=3", ["'policy.chunksize'", "Did you mean 'chunk_size'"]),
         ("--policy.type=actt", ["actt", "Did you mean 'act'"]),
         ("--ot.lambda_ot=-3", ["ot.lambda_ot", "-3"]),
@@ -79,6 +83,7 @@ def test_overrides_reach_into_lists(world, tmp_path):
         ("--steps=many", ["steps", "many"]),
         ("--env.type=otpilot_tabletop --env.cells=[nowhere:full]", ["nowhere"]),
         ("steps=3", ["steps=3", "--key=value"]),
+        ("mine.json", ["'mine.json'", "a config file is given by --config_path=mine.json"]),
         ("--policy.chunk_size=0", ["policy: ", "chunk size", "Got 4 for `n_action_steps` and 0"]),
         ("--policy.n_action_steps=1000", ["policy: ", "Got 1000 for `n_action_steps`"]),
         ("--policy.device=tpu", ["policy: Unknown device tpu", "cuda"]),
@@ -101,6 +106,20 @@ def test_bad_settings_name_key_value_and_way_out(path, saved_policy, override, w
     for word in words:
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["policy.path", "policy.pretrained_path"])
+@pytest.mark.parametrize("given", ["run", "run/checkpoints/000002", "run/checkpoints/last"])
+def test_a_run_in_the_place_of_its_policy_is_told_where_that_lies(path, saved_policy, tmp_path, key, given):
+    step = tmp_path / "run" / "checkpoints" / "000002"
+    shutil.copytree(saved_policy, step / "pretrained_model")
+    step.with_name("last").symlink_to(step.name)
+    (tmp_path / "run" / "config.json").write_text("{}")
+    with pytest.raises(ConfigError) as caught:
+        read(path, f"--{key}={tmp_path / given}")
+    inside = "" if "checkpoints" in given else "/checkpoints/last"
+    assert f"{key} is {tmp_path / given}" in str(caught.value)
+    assert f"give {tmp_path / given}{inside}/pretrained_model" in str(caught.value)
 
 
 def test_unknown_keys_deep_inside_are_found(world, tmp_path):

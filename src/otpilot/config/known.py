@@ -10,6 +10,9 @@ import draccus
 from otpilot.config.hints import allows_null, is_single, is_text, named, options
 from otpilot.errors import ConfigError, closest
 
+FEW = 3
+"""Places of an unknown key, in the sections below, that are named at most."""
+
 
 def check_keys(body: Mapping[str, Any], schema: type, where: str = "") -> None:
     """Raise ConfigError for the first key, at any depth, that the dataclass `schema` does not know or allow so."""
@@ -32,7 +35,7 @@ def unknown_keys(body: Mapping[str, Any], schema: type, where: str = "") -> Iter
         if key == draccus.CHOICE_TYPE_KEY and hasattr(schema, "get_known_choices"):
             continue
         if key not in known:
-            yield where + key, f"Unknown config key {where + key!r}.{_suggest(key, known)}"
+            yield where + key, f"Unknown config key {where + key!r}.{_suggest(key, schema, body, where)}"
             continue
         for problem in _misfits(value, hints[key], where + key):
             yield where + key, problem + (" Leave it out for the default." if _has_default(known[key]) else "")
@@ -103,8 +106,31 @@ def _has_default(field: dataclasses.Field[Any]) -> bool:
     return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 
-def _suggest(key: str, known: Mapping[str, Any]) -> str:
+def _suggest(key: str, schema: type, body: Mapping[str, Any], where: str) -> str:
+    below = [repr(where + place) for place in _places_below(key, schema, body)]
+    if 0 < len(below) <= FEW:
+        return f" Did you mean {' or '.join(below)}?"
+    known = [f.name for f in dataclasses.fields(schema) if f.init]
     return closest(key, known) or f" Known keys here: {', '.join(sorted(known))}."
+
+
+def _places_below(key: str, schema: type, body: Mapping[str, Any]) -> Iterator[str]:
+    """Yield where a key stands in the sections of a schema, at any depth; of LeRobot's choices in the chosen ones."""
+    hints = typing.get_type_hints(schema)
+    for section in (f.name for f in dataclasses.fields(schema) if f.init):
+        inside = body.get(section)
+        inside = inside if isinstance(inside, Mapping) else {}
+        for option in options(hints[section]):
+            if not (isinstance(option, type) and dataclasses.is_dataclass(option)):
+                continue
+            chosen: Any = option
+            if hasattr(option, "get_known_choices"):
+                chosen = option.get_known_choices().get(inside.get(draccus.CHOICE_TYPE_KEY))
+            if chosen is None:
+                continue
+            if key in {f.name for f in dataclasses.fields(chosen) if f.init}:
+                yield f"{section}.{key}"
+            yield from (f"{section}.{place}" for place in _places_below(key, chosen, inside))
 
 
 def _nested(value: Any, hint: Any, place: str) -> Iterator[tuple[Mapping[str, Any], type, str]]:

@@ -13,6 +13,7 @@ from otpilot.errors import ConfigError
 
 CONFIG_PATH = "config_path"
 SAID_FOR_IT = ("config", "config_file", "config-file", "config-path", "cfg")
+CONFIG_FILES = (".json", ".yaml", ".yml")
 NOT_IN_THE_SCHEMA = ("policy.path", "reward_model.path")
 """Paths that LeRobot reads from the command line, though its classes do not have them."""
 PATHS = ("output_dir", "dataset.root", "ot.src_root", "ot.pair_info_path", "policy.path", "policy.pretrained_path")
@@ -30,7 +31,8 @@ def parse_options(args: Sequence[str]) -> dict[str, str | None]:
     while rest:
         word = rest.pop(0)
         if not word.startswith("--"):
-            raise ConfigError(f"Cannot read {word!r}; settings look like --key=value or --section.key=value.")
+            file = f"; a config file is given by --{CONFIG_PATH}={word}" if word.endswith(CONFIG_FILES) else ""
+            raise ConfigError(f"Cannot read {word!r}; settings look like --key=value or --section.key=value{file}.")
         name, equals, value = word[2:].partition("=")
         if name in SAID_FOR_IT:
             raise ConfigError(f"--{name} is no setting; the config file is given by --{CONFIG_PATH}=FILE.")

@@ -9,9 +9,12 @@ from otpilot.errors import ConfigError
 
 POLICY_FOLDER = "pretrained_model"
 WEIGHTS = "model.safetensors"
+POLICY_CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
 KEPT = ("optimizer", "scheduler", "policy.optimizer_", "policy.scheduler_", "policy.type", "use_policy_training_preset")
 """Beginnings of keys that a resumed run takes from its checkpoint: optimiser and schedule go on from their states."""
+INSIDE = (Path(POLICY_FOLDER), Path(CHECKPOINTS, "last", POLICY_FOLDER), Path("last", POLICY_FOLDER))
+"""Where a policy lies in its checkpoint, its run, and the run's folder of checkpoints."""
 MISSING: Any = object()
 
 
@@ -25,9 +28,7 @@ def find_checkpoint_config(name: str) -> Path:
     """
     given = Path(name).expanduser()
     root = given.parent if given.is_file() else given
-    last = Path(CHECKPOINTS) / "last" / POLICY_FOLDER
-    places = (Path(), Path(POLICY_FOLDER), last, Path("last") / POLICY_FOLDER)
-    for place in places[:1] if given.name == CHECKPOINT_CONFIG else places:
+    for place in (Path(),) if given.name == CHECKPOINT_CONFIG else (Path(), *INSIDE):
         folder = root / place
         if (folder / CHECKPOINT_CONFIG).is_file() and (folder / WEIGHTS).is_file():
             return folder / CHECKPOINT_CONFIG
@@ -35,6 +36,11 @@ def find_checkpoint_config(name: str) -> Path:
         f"No checkpoint at {given}. To resume a run give --config_path=RUN, its folder, or "
         f"--config_path=RUN/{CHECKPOINTS}/STEP/{POLICY_FOLDER}/{CHECKPOINT_CONFIG}."
     )
+
+
+def policy_inside(folder: Path) -> Path | None:
+    """Return where in a checkpoint or a run (its last checkpoint) the policy lies; None if it is neither."""
+    return next((folder / place for place in INSIDE if (folder / place / POLICY_CONFIG).is_file()), None)
 
 
 def check_kept(before: Mapping[str, Any], after: Mapping[str, Any], keys: Collection[str]) -> None:

@@ -26,7 +26,14 @@ from otpilot.config.hygiene import contradictions, idle_keys
 from otpilot.config.known import check_keys
 from otpilot.config.ot import OTConfig, check_number
 from otpilot.config.overrides import CONFIG_PATH, expand_home, home_of, is_yes, override, parse_options
-from otpilot.config.resuming import POLICY_FOLDER, check_kept, find_checkpoint_config, run_folder, without_resumption
+from otpilot.config.resuming import (
+    POLICY_FOLDER,
+    check_kept,
+    find_checkpoint_config,
+    policy_inside,
+    run_folder,
+    without_resumption,
+)
 from otpilot.config.training import DiscreteActionsConfig, EarlyStoppingConfig, GuardConfig
 from otpilot.errors import ConfigError, OtpilotError
 
@@ -156,8 +163,8 @@ def load_config(args: Sequence[str], *, check_output: bool = True) -> LoadedConf
 
 def _check_weights(config: TrainConfig) -> None:
     path = getattr(config.policy, "pretrained_path", None)
-    if path is not None and not _is_checkpoint(str(path)):
-        raise ConfigError(f"policy.pretrained_path: {NO_CHECKPOINT.format(path)}")
+    if path is not None:
+        _check_checkpoint("policy.pretrained_path", str(path))
 
 
 def _is_filled_in(body: Mapping[str, Any]) -> bool:
@@ -234,8 +241,7 @@ def _take_pretrained_policy(body: dict[str, Any]) -> list[str]:
         return []
     if (path := policy.pop("path")) is None:
         return []
-    if not _is_checkpoint(path := str(path)):
-        raise ConfigError(f"policy.path: {NO_CHECKPOINT.format(path)}")
+    _check_checkpoint("policy.path", path := str(path))
     _check_beside(path, policy)
     del body["policy"]
     return [f"--policy.path={path}"] + [
@@ -243,9 +249,12 @@ def _take_pretrained_policy(body: dict[str, Any]) -> list[str]:
     ]
 
 
-def _is_checkpoint(path: str) -> bool:
-    """Whether a path is a folder of this machine, or may be a repository of the Hub: NAME or OWNER/NAME."""
-    return Path(path).is_dir() or re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", path) is not None
+def _check_checkpoint(key: str, path: str) -> None:
+    """Raise ConfigError unless a path is a policy's folder here, or may be a repository of the Hub: [OWNER/]NAME."""
+    if not Path(path).is_dir() and re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", path) is None:
+        raise ConfigError(f"{key}: {NO_CHECKPOINT.format(path)}")
+    if (inside := policy_inside(Path(path))) is not None:
+        raise ConfigError(f"{key} is {path}, which is no policy but holds one; give {inside}.")
 
 
 def _check_beside(path: str, settings: Mapping[str, Any]) -> None:
