@@ -139,6 +139,9 @@ def test_missing_data_are_told_before_the_start_with_the_line_that_finds_them(ca
     monkeypatch.chdir(campaign.root.parent)
     with pytest.raises(OtpilotError, match=r'put cwd = "\.\." into'):
         loop("start", campaign.root)
+    plan = loop("start", campaign.root, "--dry-run")
+    assert 'put cwd = ".." into' in plan
+    assert "at most" in plan
     (campaign.root.parent / "cfg.json").write_bytes((campaign.root / "base.json").read_bytes())
     campaign.write(settings().replace('"base.json"', '"cfg.json"'))
     with pytest.raises(OtpilotError, match=r'Write base = "\.\./cfg\.json"'):

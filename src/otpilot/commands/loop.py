@@ -124,8 +124,13 @@ def _work(campaign: Path, *, dry_run: bool, resume: bool, steer_only: bool) -> N
             notes = check_base(opened)
         for note in notes:
             console.print(f"Note: {note}", markup=False, soft_wrap=True)
-        if not dry_run and not steer_only:
-            check_data(opened, notes)
+        if not steer_only:
+            try:
+                check_data(opened, notes)
+            except ConfigError as error:  # a plan is shown all the same
+                if not dry_run:
+                    raise
+                console.print(f"Note: {error}", markup=False, soft_wrap=True)
     if dry_run:
         _dry_run(opened)
         return

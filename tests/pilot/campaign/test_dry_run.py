@@ -35,6 +35,13 @@ def test_a_campaign_that_accepts_in_every_round_has_as_many_trials_as_announced(
         assert abs(float(hours) - float(rate) * steps / 3600) <= 0.01 * float(hours)
 
 
+def test_a_budget_of_trials_bounds_what_is_announced(campaign):
+    campaign.write(settings(rounds=2, variants=2, promotion="[4000]", sections="[budget]\ntrials = 5\n"))
+    assert " 5 trials, 20,000 steps in all, by the budget;" in announced(describe_plan(campaign.opened()))
+    campaign.write(settings(rounds=1, variants=1, sections="[budget]\ntrials = 500\n"))
+    assert ", if every round accepts;" in announced(describe_plan(campaign.opened()))
+
+
 def test_the_bound_counts_candidates_that_are_rolled_back(campaign):
     """Of two candidates the first may be promoted and rolled back, then the second: three arms are promoted."""
     campaign.write(settings(rounds=1, variants=2, promotion="[1000, 2000]", more="candidates = 2\n"))

@@ -89,8 +89,13 @@ def most(settings: CampaignSettings, seeds: int) -> tuple[int, int]:
 
 
 def _most(opened: Opened, seeds: Sequence[int], ledger: Ledger | None) -> str:
-    trials, steps = most(opened.settings, len(seeds))
-    told = f"{trials} trials, {steps:,} steps in all, if every round accepts; retries and checks after crashes on top"
+    settings = opened.settings
+    trials, steps = most(settings, len(seeds))
+    why, allowed = "if every round accepts", settings.budget.trials
+    if allowed is not None and allowed < trials:
+        steps = min(steps, allowed * max(settings.trial.steps, *settings.promotion, 0))
+        trials, why = allowed, "by the budget"
+    told = f"{trials} trials, {steps:,} steps in all, {why}; retries and checks after crashes on top"
     rates = [] if ledger is None else _seconds_per_step(ledger)
     if not rates:
         return told
