@@ -8,6 +8,7 @@ import pytest
 
 from otpilot import cli
 from otpilot.pairing.storage import load_table
+from otpilot.runs.paths import RunPaths
 
 HEAVY = ("torch", "lerobot", "matplotlib", "wandb", "numba", "scipy")
 
@@ -69,7 +70,9 @@ def test_train_then_evaluate(monkeypatch, capsys, world, tmp_path):
         monkeypatch, capsys, "train", f"--config_path={config}", f"--output_dir={folder}", "--steps=1"
     )
     assert (code, error) == (0, "")
-    assert "finished: all steps done (1 steps)" in text
+    assert f"finished: all steps done (1 steps) -> {folder}\n" in text
+    assert "Go on with" not in text
+    assert "leaves the transport about 2 target rows at a time, among which there is little to choose" in text
     for place in (folder, folder / "checkpoints" / "last", folder / "checkpoints" / "last" / "pretrained_model"):
         code, text, _ = run(monkeypatch, capsys, "evaluate", place, "--episodes", 3, "--cell", "ood=target:right")
         assert code == 0
@@ -167,6 +170,21 @@ def test_a_disk_that_fails_a_training_is_no_wrong_config(monkeypatch, capsys, wo
     config = world.write(tmp_path / "cfg.json")
     code, _, error = run(monkeypatch, capsys, "train", f"--config_path={config}")
     assert (code, error) == (1, "Error: /data/run: No space left on device.\n")
+
+
+@pytest.mark.parametrize(("saved", "again"), [(True, True), (False, False)])
+def test_a_training_that_was_stopped_says_how_it_goes_on(monkeypatch, capsys, tmp_path, saved, again):
+    from otpilot.runs.record import Outcome
+
+    paths = RunPaths(tmp_path / "a run")
+    if saved:
+        paths.last_checkpoint.mkdir(parents=True)
+    outcome = Outcome(status="killed", reason="SIGINT at step 3", last_step=3)
+    monkeypatch.setattr("otpilot.training.command.run_training", lambda *_: (outcome, paths))
+    code, text, _ = run(monkeypatch, capsys, "train", "--config_path=cfg.json")
+    assert code == 130
+    assert f"killed: SIGINT at step 3 (3 steps) -> {paths.root}\n" in text
+    assert (f"Go on with: otpilot train --resume=true --config_path='{paths.root}'\n" in text) is again
 
 
 def test_a_reader_that_goes_away_ends_it_quietly():

@@ -1,6 +1,7 @@
 """The command line: parse, call one function, print. Heavy imports happen inside the command that needs them."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -84,14 +85,18 @@ def train(context: typer.Context) -> None:
 
     try:
         with TrainingBar(console) as bar:
-            outcome = run_training(context.args, bar)
+            outcome, paths = run_training(context.args, bar)
     except BrokenPipeError:
         raise
     except OSError as error:  # the config was fine: a pilot tries again what does not end with 2
         _print_os_error(error)
         raise typer.Exit(1) from error
-    console.print(f"{outcome.status}: {outcome.reason} ({outcome.last_step} steps)")
+    ended = f"{outcome.status}: {outcome.reason} ({outcome.last_step} steps) -> {paths.root}"
+    console.print(ended, markup=False, soft_wrap=True)
     if outcome.status == "killed":
+        if paths.last_checkpoint.exists():
+            again = f"Go on with: otpilot train --resume=true --config_path={shlex.quote(str(paths.root))}"
+            console.print(again, markup=False, soft_wrap=True)
         raise typer.Exit(143 if outcome.reason.startswith("SIGTERM") else 130)  # as shells tell of signals
 
 

@@ -100,6 +100,13 @@ def test_resuming_a_finished_run_says_what_to_do(four_steps):
     assert RunPaths(four_steps / "run").metrics.read_bytes() == before
 
 
+def test_a_finished_run_is_told_before_any_data_are_read(four_steps, monkeypatch):
+    config = load_config(["--resume=true", f"--config_path={four_steps / 'run'}"]).config
+    monkeypatch.setattr("otpilot.training.session.open_domains", lambda _: pytest.fail("data were read"))
+    with pytest.raises(TrainingError, match=r"at step 4 already; give --steps above it"):
+        train(config)
+
+
 def test_weight_zero_equals_lerobots_own_training_on_the_same_batches(load):
     config = load(save_checkpoint=True, **{"ot.lambda_ot": 0.0})
     domains = open_domains(config)

@@ -1,5 +1,6 @@
 """Checkpoints in LeRobot's own layout plus our state, complete or absent, never half."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -8,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lerobot.common.train_utils import get_step_checkpoint_dir, load_training_state, save_checkpoint
+from lerobot.common.train_utils import (
+    get_step_checkpoint_dir,
+    load_training_state,
+    load_training_step,
+    save_checkpoint,
+)
 from lerobot.policies.pretrained import PreTrainedPolicy
 from safetensors.torch import load_model, save_model
 
@@ -18,8 +24,9 @@ from otpilot.runs.paths import RunPaths
 from otpilot.training.ema import WeightAverage
 from otpilot.training.parts import Parts
 
-STATE_FILE = Path("training_state") / "otpilot_state.pt"
-OTHER_WEIGHTS = Path("training_state") / "otpilot_weights.safetensors"
+TRAINING_STATE_DIR = "training_state"
+STATE_FILE = Path(TRAINING_STATE_DIR) / "otpilot_state.pt"
+OTHER_WEIGHTS = Path(TRAINING_STATE_DIR) / "otpilot_weights.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,9 +123,22 @@ def restore(config: TrainConfig, parts: Parts, weights: Weights) -> tuple[int, d
         step, _, _ = load_training_state(checkpoint, parts.optimizer, parts.scheduler)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise TrainingError(f"Checkpoint {checkpoint} is incomplete ({error}); resume from an earlier one.") from error
-    if step >= config.steps:
-        raise TrainingError(f"Checkpoint {checkpoint} is at step {step} already; give --steps above it to go on.")
+    _check_step(checkpoint, step, config.steps)
     return step, state
+
+
+def check_unfinished(config: TrainConfig) -> None:
+    """Raise TrainingError if the checkpoint being resumed is at `steps` already; `restore` checks all the rest."""
+    checkpoint = config.checkpoint_path
+    if checkpoint is None:
+        return
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # incomplete, as `restore` will say
+        _check_step(checkpoint, load_training_step(checkpoint / TRAINING_STATE_DIR), config.steps)
+
+
+def _check_step(checkpoint: Path, step: int, steps: int) -> None:
+    if step >= steps:
+        raise TrainingError(f"Checkpoint {checkpoint} is at step {step} already; give --steps above it to go on.")
 
 
 def _restore_weights(checkpoint: Path, weights: Weights, *, saved_is_average: bool) -> None:

@@ -9,6 +9,7 @@ import torch
 from lerobot.utils.import_utils import register_third_party_plugins
 
 from otpilot.config.feature_keys import faint_target, wrong_keys
+from otpilot.config.hygiene import few_rows
 from otpilot.config.schema import TrainConfig, load_config
 from otpilot.data.domains import open_domains
 from otpilot.errors import ConfigError, MissingFileError
@@ -27,18 +28,18 @@ from otpilot.training.views import make_source_views
 MODEL_FOLDER = "pretrained_model"
 
 
-def run_training(args: Sequence[str], progress: Progress) -> Outcome:
-    """Read the config from command-line arguments and train.
+def run_training(args: Sequence[str], progress: Progress) -> tuple[Outcome, RunPaths]:
+    """Read the config from command-line arguments and train; returns how it ended, and where the run lies.
 
     Raises:
         OtpilotError: If the input is wrong, or training breaks.
     """
     register_third_party_plugins()
     loaded = load_config(args)
-    for note in (*loaded.notes, *faint_target(loaded.config)):
+    for note in (*loaded.notes, *few_rows(loaded.config), *faint_target(loaded.config)):
         progress.note(note)
     _check_keys(loaded.config)
-    return train(loaded.config, progress=progress)
+    return train(loaded.config, progress=progress), RunPaths(Path(loaded.config.output_dir))
 
 
 def _check_keys(config: TrainConfig) -> None:

@@ -68,6 +68,8 @@ def assemble(config: TrainConfig, accelerator: Accelerator, progress: Progress) 
     Raises:
         OtpilotError: If the input is wrong.
     """
+    if config.resume:
+        checkpoint.check_unfinished(config)
     if config.seed is not None:
         set_seed(config.seed)
     domains = open_domains(config)
