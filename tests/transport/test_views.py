@@ -102,6 +102,27 @@ def test_the_pose_of_the_camera_is_found(fitted):
     assert view.pose[4:6].tolist() == pytest.approx(list(camera.shift), abs=0.02)
 
 
+def test_what_moves_tells_a_symmetric_scene_from_its_quarter_turn():
+    numbers = np.random.default_rng(0)
+    table = torch.full((40, 3, 64, 64), 0.1)
+    table[..., 14:50, 14:50] = 0.5
+    spot = torch.zeros(40, 1, 64, 64)
+    spot[..., 18:24, 18:24] = 1.0
+    block = torch.zeros(40, 1, 64, 64)
+    for picture, (x, y) in zip(block, numbers.integers(16, 44, (40, 2)), strict=True):
+        picture[..., y : y + 4, x : x + 4] = 1.0
+    red, white = (torch.tensor(colour)[:, None, None] for colour in ([0.9, 0.1, 0.1], [0.9, 0.9, 0.9]))
+
+    def drawn(table, spot, block):
+        return table * (1 - spot) * (1 - block) + white * spot * (1 - block) + red * block
+
+    right, wrong = (pose(turn=turn).expand(40, -1) for turn in (0.5, 0.5 - math.pi / 2))
+    # the spot lies where a quarter turn less would have brought it, and it is larger than the block
+    target = drawn(warp(table, right), warp(spot, wrong), warp(block, right))
+    found = fit_view(drawn(table, spot, block), target)
+    assert float(found.pose[0]) == pytest.approx(0.5, abs=0.05)
+
+
 def test_it_holds_where_the_target_was_never_shown(fitted):
     name, view = fitted
     source = seen("source", region="right", episodes=range(40), seed=9)

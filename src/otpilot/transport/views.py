@@ -5,6 +5,7 @@ both domains were shown therefore also holds where only the source was: its pict
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +35,8 @@ STARTS = tuple((turn, zoom) for turn in (-0.4, 0.0, 0.4) for zoom in (-0.35, 0.0
 LEVELS = ((16, 150), (32, 80), (64, 60))
 """Width of the pictures in pixels, and steps of the search, from coarse to fine."""
 RATE = 0.02
+ALIKE, MOVING = 1.02, 1.15
+"""Poses explain colour, or what moves, equally well if their explained variances differ by less than that factor."""
 NARROW = 0.2
 """Least projective depth of a pixel."""
 
@@ -156,7 +159,11 @@ def fit_view(source: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"])
 
 
 def _fit_pose(masks: Float[Tensor, "n k h w"], target: Float[Tensor, "n c h w"]) -> Float[Tensor, "8"]:
-    """Return the pose of least unexplained colour, searched from several starts at the coarsest level."""
+    """Return the pose of least unexplained colour, searched from several starts at the coarsest level.
+
+    Poses between which colour cannot tell are told apart by what moves: a square table looks alike after a quarter
+    turn, what stands on it does not.
+    """
     poses = [torch.zeros(len(POSE))]
     for turn, zoom in STARTS:
         poses.append(torch.tensor([turn, zoom, zoom, *[0.0] * (len(POSE) - 3)]))
@@ -164,8 +171,34 @@ def _fit_pose(masks: Float[Tensor, "n k h w"], target: Float[Tensor, "n c h w"])
         size = (min(width, target.shape[-2]), min(width, target.shape[-1]))
         small = [nn.functional.adaptive_avg_pool2d(part, size) for part in (masks, target)]
         tried = [_descend(pose, *small, steps=steps) for pose in poses]
-        poses = [min(tried, key=lambda found: found[1])[0]]
+        poses = [_choose(tried, *small)]
     return poses[0]
+
+
+def _choose(
+    tried: Sequence[tuple[Float[Tensor, "8"], float]],
+    masks: Float[Tensor, "n k h w"],
+    target: Float[Tensor, "n c h w"],
+) -> Float[Tensor, "8"]:
+    """Return the pose that explains most colour, among those that explain most of what moves of those alike."""
+    grey = float(target.mean((0, 2, 3)).square().sum())  # what all poses explain
+    most = -min(loss for _, loss in tried) - grey
+    alike = [(pose, loss) for pose, loss in tried if ALIKE * (-loss - grey) >= most]
+    if len(alike) == 1:
+        return alike[0][0]
+    moving = [_explained_motion(warp(masks, pose.expand(len(masks), -1)), target) for pose, _ in alike]
+    told = [one for one, share in zip(alike, moving, strict=True) if MOVING * share >= max(moving)]
+    return min(told, key=lambda found: found[1])[0]
+
+
+def _explained_motion(masks: Float[Tensor, "n k h w"], target: Float[Tensor, "n c h w"]) -> float:
+    """Return the share of the target's change from picture to picture that a linear map of the masks' change explains."""
+    ours, theirs = (
+        (part - part.mean(0)).permute(0, 2, 3, 1).reshape(-1, part.shape[1]).double() for part in (masks, target)
+    )
+    both = ours.mT @ theirs
+    explained = (both * (torch.linalg.pinv(ours.mT @ ours, hermitian=True, rtol=1e-6) @ both)).sum()
+    return float(explained / theirs.square().sum().clamp_min(1e-12))
 
 
 def _descend(
