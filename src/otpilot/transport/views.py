@@ -192,7 +192,7 @@ def _choose(
 
 
 def _explained_motion(masks: Float[Tensor, "n k h w"], target: Float[Tensor, "n c h w"]) -> float:
-    """Return the share of the target's change from picture to picture that a linear map of the masks' change explains."""
+    """Return the share of the target's change between pictures that a linear map of the masks' change explains."""
     ours, theirs = (
         (part - part.mean(0)).permute(0, 2, 3, 1).reshape(-1, part.shape[1]).double() for part in (masks, target)
     )
