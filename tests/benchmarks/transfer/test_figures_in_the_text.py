@@ -33,8 +33,8 @@ QUOTED = {
         "{diffusion ot ood} against {diffusion co-training ood} where nothing was demonstrated, "
         "{diffusion ot - co-training ood} over three seeds",
         "the defaults reach {metaworld ot ood} where nothing was demonstrated, co-training "
-        "{metaworld co-training ood}, and training on the source alone {metaworld source-only ood}. Over five seeds that is "
-        "{metaworld ot - co-training ood} and {metaworld ot - source-only ood}.",
+        "{metaworld co-training ood}, and training on the source alone {metaworld source-only ood}. Over five seeds "
+        "that is {metaworld ot - co-training ood} and {metaworld ot - source-only ood}.",
         "Views alone reach {tabletop ot-views ood} on the tabletop, not distinguishable from {tabletop ot ood}, and "
         "{metaworld ot-views ood} on Meta-World (three seeds), where transport of encodings alone reaches "
         "{metaworld ot-encodings ood}.",
