@@ -98,7 +98,7 @@ def test_exact_sentences():
     assert describe(finding, "zh") == (
         "train/ot_pi_sum 为 0.0003579，低于 0.001 且不升：reg/tau 偏小或 label 权重偏大。"
         "但离线/闭环评估仍在变好，仅凭 π 质量不能断定该实验不好。（第 1800–2000 步）"
-        "［mass_low 0.001：种子报告 004：过低（<1e-3）且不升］"
+        "［mass_low 0.001：报告 004：过低（<1e-3）且不升］"
     )
     assert describe(finding, "en") == (
         "train/ot_pi_sum is 0.0003579, under 0.001, and does not rise: reg and tau are too small for the cost, or the "

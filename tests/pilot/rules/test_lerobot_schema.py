@@ -1,7 +1,5 @@
 """What rules and proposers make is read by LeRobot's own parser, with the right kind in every place."""
 
-from dataclasses import replace
-
 import pytest
 
 from otpilot.config.compat import translate
@@ -21,10 +19,7 @@ def test_the_proposal_of_each_rule_can_be_trained(name: str) -> None:
 
     case = CASES[name].fires
     config = translate(edited(case.config, dataset=DATASET)).config
-    context = case.context
-    if context.parent is not None:
-        context = replace(context, parent={**context.parent, "dataset": DATASET})
-    proposal = FUNCTIONS[name](case.tags, config, context)
+    proposal = FUNCTIONS[name](case.tags, config, case.context)
     assert proposal is not None
     changed, _ = apply(config, proposal.edits)
     check_keys(changed, TrainConfig)

@@ -17,7 +17,7 @@ PRESET: dict[str, Any] = {
 
 
 def revert_optimiser(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Go back to ACT's preset after an optimiser change that underfits (seed 002's post-mortem)."""
+    """Go back to ACT's preset after an optimiser change that underfits (report 002's post-mortem)."""
     finding = found(findings, "underfitting_after_optimiser_change")
     if finding is None:
         return None
@@ -48,7 +48,7 @@ def _changes(finding: Finding) -> str:
 
 
 def more_dropout(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Raise dropout from 0.1 to 0.2 against overfitting (seed 000's second recipe)."""
+    """Raise dropout from 0.1 to 0.2 against overfitting (report 000's second recipe)."""
     finding = alarming(findings, "early_optimum_then_drift")
     if finding is None:
         return None
@@ -57,7 +57,7 @@ def more_dropout(findings: Sequence[Finding], config: Config, context: RuleConte
         config,
         context,
         (at_least("policy.dropout", 0.2),),
-        reason="Evaluation rises after an early minimum; more dropout regularises (weight decay hurt ACT in seed 002).",
+        reason="Evaluation rises after an early minimum; dropout regularises (weight decay hurt ACT in report 002).",
         expected="The gap between training and evaluation loss narrows.",
         failure=evaluation_worse(context),
         group="bc",

@@ -6,7 +6,6 @@ from typing import Any
 
 from otpilot.analysis.findings import Finding, Number
 from otpilot.analysis.result import RunReport
-from otpilot.analysis.verdict import Word
 from otpilot.config.canonical import same_effect
 from otpilot.config.edits import Direction, Edit, apply, config_hash, value_at, values_at
 from otpilot.errors import ConfigError
@@ -37,8 +36,8 @@ class RuleContext:
     """What a rule may know besides findings and config.
 
     `recent` holds the level of each metric over the tail of its curve (mean of the last tenth), by canonical name.
-    `parent` is the config that the run was derived from and `verdict` how it did against that one. `tried` holds the
-    hashes of configs that were run already: rules with several values to offer take the first one that is new.
+    `tried` holds the hashes of configs that were run already: rules with several values to offer take the first one
+    that is new.
     `set_aside` names the warnings in spite of which knobs are swept, because no remedy is left for them; `against` has
     the knobs and directions that would undo what their remedies did.
     """
@@ -46,8 +45,6 @@ class RuleContext:
     run: str = ""
     last_step: int = 0
     recent: Mapping[str, float] = field(default_factory=dict)
-    parent: Config | None = None
-    verdict: Word | None = None
     tried: frozenset[str] = frozenset()
     set_aside: frozenset[str] = frozenset()
     against: frozenset[tuple[str, Direction]] = frozenset()
@@ -56,13 +53,7 @@ class RuleContext:
 RuleFunction = Callable[[Sequence[Finding], Config, RuleContext], Proposal | None]
 
 
-def context_of(
-    report: RunReport,
-    *,
-    parent: Config | None = None,
-    verdict: Word | None = None,
-    tried: frozenset[str] = frozenset(),
-) -> RuleContext:
+def context_of(report: RunReport, *, tried: frozenset[str] = frozenset()) -> RuleContext:
     """Return the context of a run that was analysed."""
     recent: dict[str, float] = {}
     last_step = 0
@@ -71,7 +62,7 @@ def context_of(
         if level is not None:
             recent[name] = level
         last_step = max(last_step, statistics.endpoint.last_step or 0)
-    return RuleContext(run=report.id, last_step=last_step, recent=recent, parent=parent, verdict=verdict, tried=tried)
+    return RuleContext(run=report.id, last_step=last_step, recent=recent, tried=tried)
 
 
 def found(findings: Sequence[Finding], *tags: str) -> Finding | None:
@@ -212,7 +203,7 @@ def propose(
 
 
 def evaluation_worse(context: RuleContext) -> Failure:
-    """Return the sign that evaluation got worse by a tenth (seed 001's trigger), on the metric that counts most."""
+    """Return the sign that evaluation got worse by a tenth (report 001's trigger), on the metric that counts most."""
     metric = next((name for name in EVALUATIONS if name in context.recent), EVALUATIONS[1])
     if metric.startswith("sim/"):
         return Failure(metric=metric, relation="below", threshold=0.9, relative=True)

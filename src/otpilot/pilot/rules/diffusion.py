@@ -1,4 +1,4 @@
-"""Rules for Diffusion alone (seed 001)."""
+"""Rules for Diffusion alone (report 001)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -39,9 +39,9 @@ STILL_STRONG = Failure(metric=DIAGONAL, relation="above", threshold=STRONG_DIAGO
 
 
 def raise_low_learning_rate(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Raise a preset learning rate below 5e-5 to 1e-4; Diffusion wants 1e-4 to 3e-4 (seed 001, iter 1).
+    """Raise a preset learning rate below 5e-5 to 1e-4; Diffusion wants 1e-4 to 3e-4 (report 001, iter 1).
 
-    Seed 001's run converged at 1e-5 ("strong early improvement"), and its rate was raised all the same: a run that is
+    Report 001's run converged at 1e-5 ("strong early improvement"), and its rate was raised all the same: a run that is
     merely slow shows nothing else. Where steps are too large already, nothing is raised.
     """
     finding = found(findings, "lr_flat", "plateau", "slow_start", "underfitting_after_optimiser_change", "converging")
@@ -92,7 +92,7 @@ def explicit_adamw(findings: Sequence[Finding], config: Config, context: RuleCon
 
 
 def lower_learning_rate_to_5e5(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Drop the learning rate to 5e-5 and retry after spikes or oscillation (seed 001's rollback trigger)."""
+    """Drop the learning rate to 5e-5 and retry after spikes or oscillation (report 001's rollback trigger)."""
     finding = found(findings, "diverged", "grad_norm_spiking", "jitter")
     if finding is None:
         return None
@@ -112,7 +112,7 @@ def lower_learning_rate_to_5e5(findings: Sequence[Finding], config: Config, cont
 def weak_coupling(findings: Sequence[Finding], config: Config, context: RuleContext) -> dict[str, Number] | None:
     """Return the figures of a coupling that is weak after 10,000 steps, or None.
 
-    Seed 001 judged pi_diag, which equals pi_sum under its diagonal prior; under any other prior the sum is meant.
+    Report 001 judged pi_diag, which equals pi_sum under its diagonal prior; under any other prior the sum is meant.
     """
     diagonal = value_at(config, "ot.loss_config.prior") == "diagonal"
     coupling = level(findings, context, DIAGONAL if diagonal else MASS)
@@ -191,7 +191,7 @@ def strong_diagonal(findings: Sequence[Finding], config: Config, context: RuleCo
 
 
 def weaken_strong_diagonal(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Halve the weight where pi_diag stays above 0.4 (seed 001's rollback trigger)."""
+    """Halve the weight where pi_diag stays above 0.4 (report 001's rollback trigger)."""
     because = strong_diagonal(findings, config, context)
     if because is None:
         return None
@@ -208,7 +208,7 @@ def weaken_strong_diagonal(findings: Sequence[Finding], config: Config, context:
 
 
 def smooth_strong_diagonal(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Double reg where pi_diag stays above 0.4 (seed 001's rollback trigger)."""
+    """Double reg where pi_diag stays above 0.4 (report 001's rollback trigger)."""
     because = strong_diagonal(findings, config, context)
     if because is None:
         return None
@@ -244,7 +244,7 @@ def lower_tau_when_diagonal(findings: Sequence[Finding], config: Config, context
 
 
 def more_weight_decay(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Raise weight decay to 0.02, then 0.05, against overfitting (seed 000's recipes)."""
+    """Raise weight decay to 0.02, then 0.05, against overfitting (report 000's recipes)."""
     finding = alarming(findings, "early_optimum_then_drift")
     if finding is None:
         return None

@@ -27,7 +27,7 @@ DRIFT = "early_optimum_then_drift"
 
 
 def stop_early(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Stop after five evaluations without improvement (seed 000), where there are evaluations."""
+    """Stop after five evaluations without improvement (report 000), where there are evaluations."""
     finding = alarming(findings, DRIFT)
     if finding is None or value_at(config, "early_stopping") is not None:
         return None
@@ -48,7 +48,7 @@ def stop_early(findings: Sequence[Finding], config: Config, context: RuleContext
 
 
 def down_weight_on_drift(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Halve the transport's weight, then take 0.3 of it: it may pull the policy off cloning (seed 000)."""
+    """Halve the transport's weight, then take 0.3 of it: it may pull the policy off cloning (report 000)."""
     finding = alarming(findings, DRIFT)
     if finding is None:
         return None
@@ -66,7 +66,7 @@ def down_weight_on_drift(findings: Sequence[Finding], config: Config, context: R
 
 
 def smooth_on_drift(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Double reg: a spiky plan gives noisy gradients that hurt generalisation (seed 000)."""
+    """Double reg: a spiky plan gives noisy gradients that hurt generalisation (report 000)."""
     finding = alarming(findings, DRIFT)
     if finding is None:
         return None
@@ -83,7 +83,7 @@ def smooth_on_drift(findings: Sequence[Finding], config: Config, context: RuleCo
 
 
 def lower_learning_rate_on_drift(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Halve the learning rate (seed 000); a gentler late phase (seed 002)."""
+    """Halve the learning rate (report 000); a gentler late phase (report 002)."""
     finding = alarming(findings, DRIFT)
     if finding is None:
         return None
@@ -101,7 +101,7 @@ def lower_learning_rate_on_drift(findings: Sequence[Finding], config: Config, co
 
 
 def add_noise(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Add noise of 0.01 to the state, then to the action (seed 000)."""
+    """Add noise of 0.01 to the state, then to the action (report 000)."""
     finding = alarming(findings, DRIFT)
     if finding is None:
         return None
@@ -123,7 +123,7 @@ def add_noise(findings: Sequence[Finding], config: Config, context: RuleContext)
 
 
 def smooth_labels(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Smooth the labels of discrete action dimensions by 0.05, where such are configured (seeds 000, 002)."""
+    """Smooth the labels of discrete action dimensions by 0.05, where such are configured (reports 000, 002)."""
     finding = alarming(findings, DRIFT)
     if finding is None or value_at(config, "discrete_actions") is None:
         return None
@@ -140,7 +140,7 @@ def smooth_labels(findings: Sequence[Finding], config: Config, context: RuleCont
 
 
 def stage_weight(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Ramp the weight up over the first tenth of the run (seed 000's third recipe)."""
+    """Ramp the weight up over the first tenth of the run (report 000's third recipe)."""
     finding = alarming(findings, DRIFT)
     if finding is None or value_at(config, "ot.weight_warmup_ratio") or value_at(config, "ot.lambda_ot_schedule"):
         return None
@@ -158,7 +158,7 @@ def stage_weight(findings: Sequence[Finding], config: Config, context: RuleConte
 
 
 def stage_reg(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Lower reg from five times its value to its value over 0.3 of the run (seed 000's third recipe: 0.5 to 0.1)."""
+    """Lower reg from five times its value to its value over 0.3 of the run (report 000's third recipe: 0.5 to 0.1)."""
     finding, reg = alarming(findings, DRIFT), number_at(config, REG)
     if finding is None or reg is None or value_at(config, "ot.loss_config.reg_schedule"):
         return None
@@ -179,7 +179,7 @@ def stage_reg(findings: Sequence[Finding], config: Config, context: RuleContext)
 
 
 def add_small_label(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Give a raw action term, whose label weight is 0, the baseline's 0.02 (seed 002's update on mild drift)."""
+    """Give a raw action term, whose label weight is 0, the baseline's 0.02 (report 002's update on mild drift)."""
     finding = alarming(findings, DRIFT)
     if finding is None or largest(config, LABELS) > 0.0:
         return None

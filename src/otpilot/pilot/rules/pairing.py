@@ -1,4 +1,4 @@
-"""Remedies for a plan that leaves the diagonal: the pairs may be wrong, or drawn too loosely (seed 004's list)."""
+"""Remedies for a plan that leaves the diagonal: the pairs may be wrong, or drawn too loosely (report 004's list)."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ STILL_OFF = Failure(metric="train/ot_diag_share", relation="below", threshold=0.
 
 
 def sharpen_pairs(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Prefer near matches within the window: sharpness 0.75, then 1, then 2 (seed 004: balanced, next_w6_sharp1)."""
+    """Prefer near matches within the window: sharpness 0.75, then 1, then 2 (report 004: balanced, next_w6_sharp1)."""
     finding = found(findings, OFF)
     if finding is None or value_at(config, "ot.no_window"):
         return None
@@ -29,7 +29,7 @@ def sharpen_pairs(findings: Sequence[Finding], config: Config, context: RuleCont
 
 
 def filter_source_episodes(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Pair each target episode only with its 20, then 15, then 10 nearest source episodes (seed 004: topk20)."""
+    """Pair each target episode only with its 20, then 15, then 10 nearest source episodes (report 004: topk20)."""
     finding = found(findings, OFF)
     if finding is None:
         return None
@@ -46,7 +46,7 @@ def filter_source_episodes(findings: Sequence[Finding], config: Config, context:
 
 
 def drop_window(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Give up the window where matches in time cannot be trusted (seed 004: nowindow)."""
+    """Give up the window where matches in time cannot be trusted (report 004: nowindow)."""
     finding = found(findings, OFF)
     if finding is None:
         return None

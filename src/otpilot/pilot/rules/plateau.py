@@ -9,13 +9,13 @@ from otpilot.pilot.rules.base import Config, RuleContext, alarming, evaluation_w
 from otpilot.pilot.rules.optimiser import scale_learning_rate
 
 HIGHEST_RATE = {"act": 3e-5, "diffusion": 3e-4}
-"""No rule raises a learning rate further: seed 002 (ACT, "not beyond 3e-5 without evidence"), seed 001 (Diffusion)."""
+"""No rule raises a rate further: report 002 (ACT, "not beyond 3e-5 without evidence"), report 001 (Diffusion)."""
 HIGHEST_RATE_ELSEWHERE = 1e-4
 
 TOO_LARGE_STEPS = ("diverged", "loss_rising", "grad_norm_spiking", "grad_norm_high", "early_optimum_then_drift")
 """Signs that the steps are too large already: then a slow start is no reason for larger ones."""
 REMEDY_STEPS = 2000.0
-"""Seed 004 calls a fall of less than 2 % over 500 steps a plateau, but acts only on one over 2,000 steps."""
+"""Report 004 calls a fall of less than 2 % over 500 steps a plateau, but acts only on one over 2,000 steps."""
 
 
 def flat(findings: Sequence[Finding]) -> Finding | None:
@@ -36,7 +36,7 @@ def slow(findings: Sequence[Finding]) -> Finding | None:
 
 
 def larger_batch(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Double the batch (seed 004), or take a quarter more where that was tried (seed 001)."""
+    """Double the batch (report 004), or take a quarter more where that was tried (report 001)."""
     finding = flat(findings) or slow(findings)
     if finding is None:
         return None
@@ -54,7 +54,7 @@ def larger_batch(findings: Sequence[Finding], config: Config, context: RuleConte
 
 
 def raise_learning_rate(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Double the learning rate, as far as the policy's limit allows (seed 004; the limit from seeds 001 and 002)."""
+    """Double the learning rate, as far as the policy's limit allows (report 004; the limit: reports 001 and 002)."""
     finding, rate = flat(findings) or slow(findings), number_at(config, learning_rate_path(config))
     highest = HIGHEST_RATE.get(policy_type(config) or "", HIGHEST_RATE_ELSEWHERE)
     if finding is None or rate is None or 2 * rate > highest:
@@ -73,7 +73,7 @@ def raise_learning_rate(findings: Sequence[Finding], config: Config, context: Ru
 
 
 def halve_learning_rate(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Halve the learning rate, the other side of the comparison (seed 004)."""
+    """Halve the learning rate, the other side of the comparison (report 004)."""
     finding = flat(findings)
     if finding is None:
         return None

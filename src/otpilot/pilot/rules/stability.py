@@ -26,11 +26,11 @@ from otpilot.pilot.rules.optimiser import scale_learning_rate
 UNSTABLE = ("diverged", "non_finite", "grad_norm_spiking", "grad_norm_high", "loss_rising")
 GRADIENT_STILL_HIGH = Failure(metric="train/grad_norm", relation="above", threshold=100.0)
 BAND = (0.1, 0.12)
-"""Seed 002's band for the entropic strength is 0.07 to 0.12; its middle first."""
+"""Report 002's band for the entropic strength is 0.07 to 0.12; its middle first."""
 
 
 def lower_learning_rate(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Halve the learning rate, then quarter it, after spikes or divergence (seeds 000, 001)."""
+    """Halve the learning rate, then quarter it, after spikes or divergence (reports 000, 001)."""
     finding = found(findings, *UNSTABLE)
     if finding is None:
         return None
@@ -47,7 +47,7 @@ def lower_learning_rate(findings: Sequence[Finding], config: Config, context: Ru
 
 
 def longer_warmup(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Warm up over 1,000, then 2,000 steps, where there is a schedule (seeds 000, 001, 002)."""
+    """Warm up over 1,000, then 2,000 steps, where there is a schedule (reports 000, 001, 002)."""
     finding = found(findings, "diverged", "grad_norm_spiking")
     if finding is None:
         return None
@@ -71,7 +71,7 @@ def longer_warmup(findings: Sequence[Finding], config: Config, context: RuleCont
 
 
 def lower_weight_at_high_gradient(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Lower the transport's weight where the gradient norm stays above 100 (seed 004)."""
+    """Lower the transport's weight where the gradient norm stays above 100 (report 004)."""
     finding = found(findings, "grad_norm_high")
     if finding is None:
         return None
@@ -88,7 +88,7 @@ def lower_weight_at_high_gradient(findings: Sequence[Finding], config: Config, c
 
 
 def reg_into_band(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Raise reg into 0.07 to 0.12 where it is below and the curve jitters (seed 002)."""
+    """Raise reg into 0.07 to 0.12 where it is below and the curve jitters (report 002)."""
     finding, reg = found(findings, "jitter"), number_at(config, REG)
     if finding is None or reg is None or reg >= 0.07:
         return None
@@ -105,7 +105,7 @@ def reg_into_band(findings: Sequence[Finding], config: Config, context: RuleCont
 
 
 def raise_reg_on_jitter(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Raise reg by half where the curve jitters, or the gradient norm stays above 100 (seeds 000, 004)."""
+    """Raise reg by half where the curve jitters, or the gradient norm stays above 100 (reports 000, 004)."""
     finding, reg = found(findings, "jitter", "grad_norm_high"), number_at(config, REG)
     if finding is None or reg is None or reg < 0.07:
         return None
@@ -123,7 +123,7 @@ def raise_reg_on_jitter(findings: Sequence[Finding], config: Config, context: Ru
 
 
 def widen_window_on_jitter(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Jitter the source rows over a wider window, which evens out bad matches (seed 004)."""
+    """Jitter the source rows over a wider window, which evens out bad matches (report 004)."""
     finding = found(findings, "jitter")
     if finding is None or value_at(config, "ot.no_window"):
         return None
@@ -140,7 +140,7 @@ def widen_window_on_jitter(findings: Sequence[Finding], config: Config, context:
 
 
 def compute_less_often(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Add the transport loss only every 2nd, 3rd, 4th step, against the noise of matching (seed 002)."""
+    """Add the transport loss only every 2nd, 3rd, 4th step, against the noise of matching (report 002)."""
     finding = found(findings, "jitter")
     if finding is None:
         return None
@@ -157,7 +157,7 @@ def compute_less_often(findings: Sequence[Finding], config: Config, context: Rul
 
 
 def more_iterations(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Allow 200 iterations where fewer are allowed; 50 to 60 left the plan unfinished (seeds 000, 002)."""
+    """Allow 200 iterations where fewer are allowed; 50 to 60 left the plan unfinished (reports 000, 002)."""
     finding = found(findings, "jitter")
     if finding is None:
         return None
@@ -174,7 +174,7 @@ def more_iterations(findings: Sequence[Finding], config: Config, context: RuleCo
 
 
 def lower_weight_on_jitter(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Lower the weight of the transport where the curve jitters at a small learning rate (seeds 000, 004)."""
+    """Lower the weight of the transport where the curve jitters at a small learning rate (reports 000, 004)."""
     finding = found(findings, "jitter")
     if finding is None:
         return None
@@ -191,7 +191,7 @@ def lower_weight_on_jitter(findings: Sequence[Finding], config: Config, context:
 
 
 def larger_batch_on_jitter(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Accumulate two batches per step, or double the batch: small batches jitter (seeds 000, 001, 002)."""
+    """Accumulate two batches per step, or double the batch: small batches jitter (reports 000, 001, 002)."""
     finding = found(findings, "jitter")
     if finding is None:
         return None
@@ -209,7 +209,7 @@ def larger_batch_on_jitter(findings: Sequence[Finding], config: Config, context:
 
 
 def average_weights(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Evaluate a running mean of the weights, decay 0.999, then 0.9995 (seeds 000, 002)."""
+    """Evaluate a running mean of the weights, decay 0.999, then 0.9995 (reports 000, 002)."""
     finding = found(findings, "jitter") or alarming(findings, "early_optimum_then_drift")
     if finding is None:
         return None
@@ -227,7 +227,7 @@ def average_weights(findings: Sequence[Finding], config: Config, context: RuleCo
 
 
 def lower_learning_rate_on_jitter(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Halve the learning rate where the curve jitters (seeds 000, 002)."""
+    """Halve the learning rate where the curve jitters (reports 000, 002)."""
     finding = found(findings, "jitter")
     if finding is None:
         return None
@@ -245,9 +245,9 @@ def lower_learning_rate_on_jitter(findings: Sequence[Finding], config: Config, c
 
 
 def clip_gradient(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Clip the gradient at norm 1 after spikes, where the optimiser is set explicitly (seed 000).
+    """Clip the gradient at norm 1 after spikes, where the optimiser is set explicitly (report 000).
 
-    Not for ACT: seed 002's post-mortem has the change from 10 to 1 among the suspects of its regression.
+    Not for ACT: report 002's post-mortem has the change from 10 to 1 among the suspects of its regression.
     """
     finding = found(findings, "grad_norm_spiking")
     if finding is None or uses_preset(config):

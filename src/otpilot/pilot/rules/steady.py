@@ -1,4 +1,4 @@
-"""What to try when nothing is wrong: a stronger transport, or one knob swept (seeds 002, 003, 004)."""
+"""What to try when nothing is wrong: a stronger transport, or one knob swept (reports 002, 003, 004)."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ from otpilot.pilot.rules.plateau import HIGHEST_RATE, HIGHEST_RATE_ELSEWHERE
 GOOD_MASS = (0.05, 0.6)
 """Seeds contradict each other: 0.05 to 0.3 (004), 0.1 to 0.2 (001), bad above 0.6 (004). The widest is used."""
 FACTORS = (0.8, 1.2, 0.5, 2.0)
-"""Seed 002 sweeps by a fifth; seeds 001 (weight, rollback) and 004 (reg) go by halves and doubles."""
+"""Report 002 sweeps by a fifth; reports 001 (weight, rollback) and 004 (reg) go by halves and doubles."""
 
 
 def steady(findings: Sequence[Finding], set_aside: frozenset[str] = frozenset()) -> Finding | None:
@@ -37,7 +37,7 @@ def steady(findings: Sequence[Finding], set_aside: frozenset[str] = frozenset())
 
 
 def raise_weight_when_stable(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Raise lambda_ot to 0.2, or the share of an automatic weight, once mass and cloning are fine (seed 003).
+    """Raise lambda_ot to 0.2, or the share of an automatic weight, once mass and cloning are fine (report 003).
 
     With a warning it is no more asked for than with a problem, whether there is a remedy left or not: "once stable".
     """
@@ -59,17 +59,17 @@ def raise_weight_when_stable(findings: Sequence[Finding], config: Config, contex
 
 
 def sweep_reg(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Try reg a fifth lower, then higher (seed 002, sweep A: 0.08, 0.1, 0.12), then half and twice (seeds 001, 004)."""
+    """Try reg a fifth lower, then higher (report 002, sweep A: .08 to .12), then half and twice (reports 001, 004)."""
     return _sweep(findings, config, context, REG, "stability against sharpness")
 
 
 def sweep_weight(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Try the weight a fifth lower, then higher (seed 002, sweep B: 0.08 to 0.12), then half and twice (seed 001)."""
+    """Try the weight a fifth lower, then higher (report 002, sweep B: 0.08, 0.12), then half and twice (report 001)."""
     return _sweep(findings, config, context, WEIGHT, "the balance of cloning and transport")
 
 
 def sweep_label(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Double weight_label (seed 002, sweep C: 0.02, 0.04), then take a quarter of it (seed 001, iter5a)."""
+    """Double weight_label (report 002, sweep C: 0.02, 0.04), then take a quarter of it (report 001, iter5a)."""
     finding = steady(findings, context.set_aside)
     if finding is None:
         return None
@@ -87,7 +87,7 @@ def sweep_label(findings: Sequence[Finding], config: Config, context: RuleContex
 
 
 def sweep_rate(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Try twice the learning rate, within the policy's limit, then half of it, all else held (seed 004, step 3)."""
+    """Try twice the learning rate, within the policy's limit, then half of it, all else held (report 004, step 3)."""
     finding, rate = steady(findings, context.set_aside), number_at(config, learning_rate_path(config))
     if finding is None or rate is None:
         return None
@@ -106,7 +106,7 @@ def sweep_rate(findings: Sequence[Finding], config: Config, context: RuleContext
 
 
 def sweep_batch(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Try twice the batch, then half of it, all else held (seed 004, step 3)."""
+    """Try twice the batch, then half of it, all else held (report 004, step 3)."""
     finding = steady(findings, context.set_aside)
     if finding is None:
         return None

@@ -27,13 +27,13 @@ from otpilot.pilot.rules.base import (
 )  # fmt: skip
 
 STALLED_MASS = 0.3
-"""Seed 004: above it the state's cost should fall."""
+"""Report 004: above it the state's cost should fall."""
 EATING_SHARE = 0.5
 STILL_EATING = Failure(metric=GRAD_SHARE, relation="above", threshold=EATING_SHARE)
 
 
 def stalled(findings: Sequence[Finding], context: RuleContext) -> Finding | None:
-    """Return the finding of a cost that does not fall at a mass above 0.3, whatever evaluation does (seed 004)."""
+    """Return the finding of a cost that does not fall at a mass above 0.3, whatever evaluation does (report 004)."""
     mass = context.recent.get(MASS, 0.0)
     if mass <= STALLED_MASS and found(findings, "mass_too_high") is None:
         return None
@@ -50,7 +50,7 @@ def eating(findings: Sequence[Finding], context: RuleContext) -> Finding | Mappi
 
 
 def lower_label_when_stalled(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Lower weight_label to the next of 0.001, 0.0005, 0.0001, 0: mass, but no falling cost (seeds 003, 004)."""
+    """Lower weight_label to the next of 0.001, 0.0005, 0.0001, 0: mass, but no falling cost (reports 003, 004)."""
     finding = stalled(findings, context)
     if finding is None:
         return None
@@ -67,7 +67,7 @@ def lower_label_when_stalled(findings: Sequence[Finding], config: Config, contex
 
 
 def lower_weight_when_stalled(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Lower the weight a little where the cost is stuck and no label term is left to lower (seed 004)."""
+    """Lower the weight a little where the cost is stuck and no label term is left to lower (report 004)."""
     finding = stalled(findings, context)
     if finding is None:
         return None
@@ -87,7 +87,7 @@ def lower_weight_when_stalled(findings: Sequence[Finding], config: Config, conte
 
 
 def lower_reg_when_stalled(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Sharpen a little where the cost is stuck on embeddings alone (seed 003)."""
+    """Sharpen a little where the cost is stuck on embeddings alone (report 003)."""
     finding = stalled(findings, context)
     if finding is None or largest(config, LABELS) > 0.0:
         return None
@@ -104,7 +104,7 @@ def lower_reg_when_stalled(findings: Sequence[Finding], config: Config, context:
 
 
 def relieve_label_dominance(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Lower weight_label to the next of 0.02, 0.005, then by half: the label term rules the plan (seed 001)."""
+    """Lower weight_label to the next of 0.02, 0.005, then by half: the label term rules the plan (report 001)."""
     finding = found(findings, "label_dominates")
     if finding is None:
         return None
@@ -123,7 +123,7 @@ def relieve_label_dominance(findings: Sequence[Finding], config: Config, context
 
 
 def strengthen_embedding(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Double weight_embed, such as 1 to 2 for images, where the label term rules the plan (seed 001, iter5c)."""
+    """Double weight_embed, such as 1 to 2 for images, where the label term rules the plan (report 001, iter5c)."""
     finding = found(findings, "label_dominates")
     if finding is None:
         return None

@@ -159,7 +159,7 @@ def raise_grad_share(findings: Sequence[Finding], config: Config, context: RuleC
 
 
 def raise_reg(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Smooth more: reg times 1.5 to 2 where the mass is below 1e-3 and does not rise (seed 004)."""
+    """Smooth more: reg times 1.5 to 2 where the mass is below 1e-3 and does not rise (report 004)."""
     finding = weak_mass(findings, context)
     if finding is None:
         return None
@@ -177,7 +177,7 @@ def raise_reg(findings: Sequence[Finding], config: Config, context: RuleContext)
 
 
 def raise_tau(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Hold on to the marginals: the next of 0.5, 1, 2 for tau, beyond them twice the value (seed 004)."""
+    """Hold on to the marginals: the next of 0.5, 1, 2 for tau, beyond them twice the value (report 004)."""
     finding = weak_mass(findings, context)
     if finding is None:
         return None
@@ -196,7 +196,7 @@ def raise_tau(findings: Sequence[Finding], config: Config, context: RuleContext)
 
 
 def raise_reg_to_3(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Go on to reg 3 where it is between 1 and 3 already and the mass still below 0.1 (seed 003)."""
+    """Go on to reg 3 where it is between 1 and 3 already and the mass still below 0.1 (report 003)."""
     mass, reg = level(findings, context, MASS), number_at(config, REG)
     if mass is None or mass >= 0.1 or reg is None or not 1.0 <= reg < 3.0:
         return None
@@ -213,7 +213,7 @@ def raise_reg_to_3(findings: Sequence[Finding], config: Config, context: RuleCon
 
 
 def raise_tau_to_20(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Go on to tau 20 where it is between 5 and 20 already and the mass still below 0.1 (seed 003)."""
+    """Go on to tau 20 where it is between 5 and 20 already and the mass still below 0.1 (report 003)."""
     mass = level(findings, context, MASS)
     taus = [number_at(config, TAU_SRC), number_at(config, TAU_TGT)]
     if mass is None or mass >= 0.1 or any(tau is None or not 5.0 <= tau < 20.0 for tau in taus):
@@ -231,7 +231,7 @@ def raise_tau_to_20(findings: Sequence[Finding], config: Config, context: RuleCo
 
 
 def widen_window(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
-    """Draw source rows from a wider window around their match, so that cheaper pairs are in the batch (seed 004)."""
+    """Draw source rows from a wider window around their match, so that cheaper pairs are in the batch (report 004)."""
     finding = weak_mass(findings, context)
     if finding is None or value_at(config, "ot.no_window"):
         return None
