@@ -69,6 +69,12 @@ def test_files_that_are_missing_or_broken_are_named(tmp_path):
         read_settings(tmp_path / "x.toml")
     with pytest.raises(MissingFileError, match=r"has no campaign\.toml"):
         find_file(tmp_path)
+
+
+def test_a_training_config_is_told_where_it_belongs(tmp_path):
+    (tmp_path / "base.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"base\.json is no campaign\.toml.*`base` names the training config"):
+        read_settings(tmp_path / "base.json")
     (tmp_path / "campaign.toml").write_text("base = ")
     with pytest.raises(ConfigError, match=r"campaign\.toml cannot be read"):
         read_settings(tmp_path)

@@ -215,11 +215,17 @@ def find_file(path: Path) -> Path:
 
     Raises:
         MissingFileError: If there is none.
+        ConfigError: If it is a training config.
     """
     found = path / FILE if path.is_dir() else path
     if not found.is_file():
         what = f"{path} has no {FILE}" if path.is_dir() else f"There is no file or folder {path}"
         raise MissingFileError(f"{what}. Give a campaign's folder, or its {FILE} (docs/pilot.md shows one).")
+    if found.suffix in (".json", ".yaml", ".yml"):
+        raise ConfigError(
+            f"{path} is no {FILE}. A campaign is a folder with a {FILE}, in which `base` names the training config to "
+            "start from (docs/pilot.md shows one)."
+        )
     return found
 
 
