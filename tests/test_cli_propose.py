@@ -149,7 +149,7 @@ def test_an_optimiser_change_shows_against_a_baseline(run, tmp_path):
     _, _, notes = run("propose", tmp_path / "fast", "--dry-run")
     assert "No run was named" not in notes, "one run has nothing to be compared with"
     assert "underfitting_after_optimiser_change (problem)" in text
-    assert "revert_optimiser (seed 002, post-mortem" in text
+    assert "revert_optimiser (report 002, post-mortem" in text
 
 
 def test_how_a_run_is_watched_and_fed_is_advised_and_carried(run, tmp_path):
