@@ -26,14 +26,14 @@ SURFACE = (
         name="fall of the error",
         says="held-out error ~ progress ** -alpha, alpha drawn about 0.45 (SD 0.05); progress = step x rate",
         kind="recorded",
-        why="seed 001: 0.32 at rate 1e-5, seed 003: 0.067 at 3e-4 gives 0.46 (other data, so a rough figure); the real "
+        why="report 001: 0.32 at rate 1e-5, report 003: 0.067 at 3e-4 gives 0.46 (other data, so a rough figure); the real "
         "trials and compare_runs_3.json fall with exponents of 0.2 to 0.5",
     ),
     Piece(
         name="best learning rate",
         says="drawn about 1.7e-4 (SD 0.4 of its logarithm); above it the error rises, from three times of it steeply",
         kind="recorded",
-        why="seeds 000, 001 and 003: 1e-4 and 3e-4 work for Diffusion, 1e-5 is slow; docs/log.md: twice and three times "
+        why="reports 000, 001 and 003: 1e-4 and 3e-4 work for Diffusion, 1e-5 is slow; docs/log.md: twice and three times "
         "a rate that learns no longer start (ACT). How steep it is in between is assumed",
     ),
     Piece(
@@ -46,14 +46,14 @@ SURFACE = (
         name="mass",
         says="exp(-E / (reg + tau_src + tau_tgt)), E the matched cost",
         kind="derived",
-        why="an identity (docs/transport.md); seed 003's figures fit it: cost 0.0186, S 0.04 gives 0.63, logged "
+        why="an identity (docs/transport.md); report 003's figures fit it: cost 0.0186, S 0.04 gives 0.63, logged "
         "0.652. With normalised costs E comes from the recorded ratio of energy to mean cost",
     ),
     Piece(
         name="size of raw costs",
         says="matched cost at a weight of 1 drawn about 1 for images (SD 0.5 of the logarithm), 0.93 for labels (SD 0.2)",
         kind="recorded",
-        why="labels: seed 003 (0.0186 at weight 0.02). Images lie between 0.06 (seed 001) and 11 to 14 (real trials)",
+        why="labels: report 003 (0.0186 at weight 0.02). Images lie between 0.06 (report 001) and 11 to 14 (real trials)",
     ),
     Piece(
         name="share of the gradient",
@@ -80,28 +80,28 @@ SURFACE = (
         says="best ratio of label to image cost drawn about 0.01 (SD 0.8 of the logarithm). Above it a live transport's "
         "worth falls (half at 19 times, near none at 1000), below it by at most 40 %",
         kind="assumed",
-        why="seeds 000, 002, 003 went from 2 down to 0.0001 and name dominance as the fault, without a paired run; the "
+        why="reports 000, 002, 003 went from 2 down to 0.0001 and name dominance as the fault, without a paired run; the "
         "effect on the mass is derived",
     ),
     Piece(
         name="window, sharpness, source episodes",
         says="cost up to 30, 20 and 15 % of the transport's worth; optima about 10 frames, 0.75, 15",
         kind="assumed",
-        why="seed 004 proposes 0 to 12 frames, 0.5 to 2, 10 to 20, and reports no result",
+        why="report 004 proposes 0 to 12 frames, 0.5 to 2, 10 to 20, and reports no result",
     ),
     Piece(
         name="late overfitting",
         says="once progress passes a capacity the error rises with an exponent of 0.9 to 1.55 against the fall; the "
         "capacity is 3 trials, in that start 0.25 to 0.5 of one",
         kind="recorded",
-        why="seed 000: 0.027 to 0.093 (3.4 times) and 0.034 to 0.69 (20 times). When it begins is not in the seeds",
+        why="report 000: 0.027 to 0.093 (3.4 times) and 0.034 to 0.69 (20 times). When it begins is not in the reports",
     ),
     Piece(
         name="remedies for overfitting",
         says="the capacity grows: by 25 % for each decade of weight decay above 1e-6, 50 % for EMA of 0.999, 50 % for "
         "0.01 noise on states or actions; a lower rate, fewer steps or early stopping act through the progress",
         kind="assumed",
-        why="seed 000 proposes them and reports no result",
+        why="report 000 proposes them and reports no result",
     ),
     Piece(
         name="noise of a trial",

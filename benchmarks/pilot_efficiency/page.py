@@ -101,7 +101,7 @@ def _method(lines: Sequence[Line]) -> Iterator[str]:
         "- A proposer that has nothing new to say ends early and keeps its incumbent, as a campaign would.\n"
         f"- Repetitions {results.FIRST} and on: rules were mended and `mixed` was designed looking at others (0 to 9 and 100 to 104).\n"
         f"- *{results.FALLBACK}* is no proposer of the product: it asks TPE when the rules have nothing new.\n"
-        "- Limits: rules, search space and surface come from the same five seed reports. The optima are drawn so that nobody has\n"
+        "- Limits: rules, search space and surface come from the same five reports. The optima are drawn so that nobody has\n"
         "  them by heart, but the search space lies about the same centres, which flatters grid and random, and the faults are\n"
         "  those that the rules were written for, which flatters the rules. The surface was written before the rules were looked\n"
         "  at, but for their first two remedies for a dead transport, which transport.md prescribes and a running campaign showed;\n"
@@ -204,7 +204,7 @@ def _mended(before: Sequence[Line], after: Sequence[Line]) -> Iterator[str]:
     yield f"## The rules before and after they were mended ({before[0]['rules_hash']}, {after[0]['rules_hash']}), {_dates(after)}"
     yield ""
     yield (
-        "The first run of this benchmark showed that a slow but converging Diffusion run never got another learning rate (seed 001\n"
+        "The first run of this benchmark showed that a slow but converging Diffusion run never got another learning rate (report 001\n"
         "raised it all the same), that nothing but the transport was swept when nothing was wrong, only by a fifth, and that a\n"
         "warning whose remedies were all tried kept the sweeps from being asked, so that a search ended after a dozen trials.\n"
         "The changes rest on what the seeds say ([rules.md](rules.md)), but they were made after looking at this benchmark: the\n"

@@ -1,6 +1,6 @@
 """The four bad starts, and the healthy config that each of them is but for its fault.
 
-The config is that of seed 001's project (Diffusion on a real arm, diffusion_fr3_ot.json), with costs, plan and
+The config is that of report 001's project (Diffusion on a real arm, diffusion_fr3_ot.json), with costs, plan and
 objective as the fork had them.
 """
 
@@ -70,25 +70,25 @@ STARTS = (
         name="dead_transport",
         title="dead transport",
         settings={"ot.loss_config.reg": 0.02, "ot.loss_config.tau_src": 0.01, "ot.loss_config.tau_tgt": 0.01},
-        source="reg 0.02 and tau 0.01 of seeds 001 and 003, on raw costs",
+        source="reg 0.02 and tau 0.01 of reports 001 and 003, on raw costs",
     ),
     Start(
         name="wrong_rate",
         title="wrong learning rate",
         settings={"policy.optimizer_lr": 1e-5},
-        source="Diffusion at 1e-5, seed 001",
+        source="Diffusion at 1e-5, report 001",
     ),
     Start(
         name="label_weight",
         title="too much label weight",
         settings={LABEL: 2.0},
-        source="a label weight of 2, seed 002",
+        source="a label weight of 2, report 002",
     ),
     Start(
         name="late_overfitting",
         title="late overfitting",
         overfits=True,
-        source="the held-out error turns upwards within the trial, seed 000",
+        source="the held-out error turns upwards within the trial, report 000",
     ),
 )
 BY_NAME = {start.name: start for start in STARTS}

@@ -17,7 +17,7 @@ from otpilot.config.training import EarlyStoppingConfig
 STEPS, LOG_FREQ, EVAL_STEPS = 2000, 50, 200
 EVALUATIONS = 5
 FIRST_ERROR = 0.7
-"""Error before anything is learned: 0.65 to 0.8 in the real trials, 0.66 in seed 001."""
+"""Error before anything is learned: 0.65 to 0.8 in the real trials, 0.66 in report 001."""
 KNEE = 1.57
 """With the fall and the rise below, the best rate lies this far above the knee where the rise begins."""
 START = 0.02
