@@ -111,12 +111,12 @@ def test_a_running_campaign_is_stopped_from_outside_and_refuses_a_second_pilot(c
     assert "Stopped; trials" in campaign.paths.log.read_text()
     words[-2] = "resume"
     with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as pilot:
-        while not campaign.paths.pilot.exists():
-            time.sleep(0.05)
-        time.sleep(0.5)
+        deadline = time.monotonic() + 120
+        while "attempt 2" not in campaign.paths.log.read_text() and time.monotonic() < deadline:
+            time.sleep(0.05)  # it hears of signals once it starts trials; before, one ends it as ever
         pilot.send_signal(signal.SIGINT)
-        pilot.communicate(timeout=120)
-    assert pilot.returncode == 0
+        said, _ = pilot.communicate(timeout=120)
+    assert pilot.returncode == 0, said
 
 
 def test_a_base_that_cannot_be_trained_is_refused_before_anything_is_written(campaign):  # noqa: F811
