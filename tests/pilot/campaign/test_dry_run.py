@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from otpilot.pilot.campaign.dry_run import describe_plan, most
 from tests.pilot.campaign.test_campaign import BY_RULES, kinds, settings
 
@@ -50,3 +52,18 @@ def test_the_bound_counts_candidates_that_are_rolled_back(campaign):
         baseline + screened + confirmed + 2 * confirmed,
         800 * (baseline + screened + confirmed) + 1200 * confirmed,
     )
+
+
+@pytest.mark.parametrize(
+    ("trials", "told"),
+    [
+        (5, "ends the campaign before anything is tried: the baseline and one variant on 3 seeds take 6."),
+        (6, "lets no variant be kept: the baseline and one variant on 3 seeds take 6, and confirming"),
+        (11, "lets no variant be kept"),
+        (12, None),
+    ],
+)
+def test_a_budget_that_leads_nowhere_is_told_before_anything_runs(campaign, trials, told):
+    campaign.write(settings(sections=f"[budget]\ntrials = {trials}\n"))
+    notes = [line for line in describe_plan(campaign.opened()) if f"budget.trials = {trials}" in line]
+    assert (told in notes[0] and len(notes) == 1) if told else not notes

@@ -6,7 +6,7 @@ from typing import Any
 
 from otpilot.config.plain import plain
 from otpilot.errors import ConfigError
-from otpilot.pilot.campaign.base import read_base
+from otpilot.pilot.campaign.base import read_base, trial_seeds
 from otpilot.pilot.campaign.folder import CampaignPaths
 from otpilot.pilot.campaign.settings import MAY_CHANGE, CampaignSettings, changed_keys, find_file, read_settings
 from otpilot.pilot.ledger import Ledger
@@ -15,7 +15,7 @@ from otpilot.pilot.rules import Rule, all_rules
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A campaign as its folder says: paths, settings, base config, rules, and notes on rules that cannot be used."""
+    """A campaign as its folder says: paths, settings, base config, rules, and notes on what cannot work as it stands."""
 
     paths: CampaignPaths
     settings: CampaignSettings
@@ -40,8 +40,23 @@ def open_folder(path: Path) -> Opened:
     settings = read_settings(file)
     root = file.parent
     rules, notes = all_rules([root / name for name in settings.rules])
-    return Opened(
-        paths=CampaignPaths(root), settings=settings, base=read_base(settings, root), rules=rules, notes=notes
+    base = read_base(settings, root)
+    notes += too_small(settings, seeds=len(trial_seeds(base, settings)))
+    return Opened(paths=CampaignPaths(root), settings=settings, base=base, rules=rules, notes=notes)
+
+
+def too_small(settings: CampaignSettings, *, seeds: int) -> tuple[str, ...]:
+    """Return a note if the budget of trials ends the campaign before its first variant, or before it can be kept."""
+    allowed = settings.budget.trials
+    screened, confirmed = 2 * seeds, 2 * settings.confirm_seeds
+    if allowed is None or allowed >= screened + confirmed:
+        return ()
+    baseline = f"the baseline and one variant on {seeds} seeds take {screened}"
+    if allowed < screened:
+        return (f"budget.trials = {allowed} ends the campaign before anything is tried: {baseline}.",)
+    return (
+        f"budget.trials = {allowed} lets no variant be kept: {baseline}, and confirming it beside the baseline on "
+        f"{settings.confirm_seeds} fresh seeds {confirmed} more.",
     )
 
 
