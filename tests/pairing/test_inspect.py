@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from otpilot.errors import PairingError
-from otpilot.pairing.figures import coverage_png, distance_png, paths_png
 from otpilot.pairing.inspect import inspect_table
+from otpilot.report.pair_pictures import coverage_png, distance_png, paths_png
 
 
 def test_numbers_of_every_target_episode(table):

@@ -1,4 +1,4 @@
-"""What `otpilot pair inspect` tells about a table: numbers here, pictures in `figures.py`."""
+"""What `otpilot pair inspect` tells about a table: numbers here, pictures in report/pair_pictures.py."""
 
 from dataclasses import dataclass
 

@@ -10,13 +10,13 @@ from jaxtyping import UInt8
 
 from otpilot.errors import ConfigError
 from otpilot.pairing.arrays import Array
-from otpilot.pairing.figures import coverage_png, distance_png, paths_png
 from otpilot.pairing.inspect import PairFigures, TableFigures
 from otpilot.pairing.matches import FrameMatches
 from otpilot.pairing.table import PairTable
 from otpilot.report.figures import pairs_figure
 from otpilot.report.html import write_html
 from otpilot.report.markdown import write_markdown
+from otpilot.report.pair_pictures import coverage_png, distance_png, paths_png
 from otpilot.report.result import Picture, Report
 
 _SHOWN_PATHS = 10  # two lines of panels

@@ -15,7 +15,7 @@ from otpilot.pilot.rules import Rule, all_rules
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A campaign as its folder says: paths, settings, base config, rules, and notes on what cannot work as it stands."""
+    """A campaign as its folder says: paths, settings, base config, rules, and notes on what cannot work so."""
 
     paths: CampaignPaths
     settings: CampaignSettings
