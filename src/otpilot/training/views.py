@@ -9,19 +9,20 @@ import numpy as np
 import torch
 from lerobot.utils.constants import OBS_IMAGE, OBS_IMAGES
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from otpilot.config.schema import TrainConfig
 from otpilot.data.domains import Domain, Domains
 from otpilot.data.mixing import RowMap
 from otpilot.data.pairs import all_samplers
 from otpilot.errors import ConfigError
-from otpilot.transport.views import JITTER, View, fit_view
+from otpilot.transport.pictures import reduced
+from otpilot.transport.views import JITTER, SIZE, View, fit_view
 
 PAIRS = 240
 """Paired pictures that a view is fitted on,"""
-SIZE = 64
-"""each brought to this many pixels either way."""
+BACKGROUND_SIZE = 192
+"""each brought to at most SIZE pixels either way, or this many for a background."""
 SHOWN = 8
 """Pairs that are kept to look at."""
 NEARER = 0.8
@@ -131,11 +132,13 @@ def make_source_views(
             tell(f"{source.name} is not paired: its pictures stay as they are.")
             continue
         drawn = samplers[source.name].draw(0, PAIRS)
-        ours = _pictures(source, drawn.source_rows, cameras)
-        theirs = _pictures(domains.target, drawn.target_rows, cameras)
+        side = BACKGROUND_SIZE if ot.view_background else SIZE
+        ours = _pictures(source, drawn.source_rows, cameras, side)
+        theirs = _pictures(domains.target, drawn.target_rows, cameras, side)
+        everywhere = _pictures(source, _spread(source, PAIRS), cameras, side) if ot.view_background else {}
         for camera in cameras:
             name = camera.removeprefix(f"{OBS_IMAGES}.") + (f" ({source.name})" if number > 1 else "")
-            view, sample = _fit(ours[camera], theirs[camera], name, tell)
+            view, sample = _fit((ours[camera], theirs[camera], everywhere.get(camera)), name, tell)
             if ot.view_share == "auto" and sample.left > NEARER * sample.apart:
                 tell(f"Too little to be worth it: source pictures of {name} stay as they are (ot.view_share sets it).")
                 continue
@@ -173,9 +176,12 @@ def _nothing_to_fit(config: TrainConfig, cameras: list[str]) -> str:
     )
 
 
-def _fit(source: Tensor, target: Tensor, name: str, tell: Callable[[str], None]) -> tuple[View, ViewSample]:
+def _fit(
+    pictures: tuple[Tensor, Tensor, Tensor | None], name: str, tell: Callable[[str], None]
+) -> tuple[View, ViewSample]:
     """Return the view of one camera and what it comes to, which is told under the camera's name."""
-    view = fit_view(source, target)
+    source, target, everywhere = pictures
+    view = fit_view(source, target, everywhere)
     sample = _sample(view, source, target)
     tell(
         f"Target's view of {name}: {view.describe()}; paired pictures differ by {sample.left:.3f} instead of "
@@ -191,32 +197,43 @@ def _sample(view: View, source: Tensor, target: Tensor) -> ViewSample:
         source=source[some],
         seen=seen[some],
         target=target[some],
-        apart=float((source - target).abs().mean()),
-        left=float((seen - target).abs().mean()),
+        apart=_apart(source, target),
+        left=_apart(seen, target),
     )
 
 
-def _pictures(domain: Domain, rows: NDArray[np.int64], cameras: list[str]) -> dict[str, Tensor]:
-    """Return the pictures of some rows, (rows, channels, h, w) from 0 to 1, brought to at most SIZE pixels."""
+def _apart(one: Tensor, other: Tensor) -> float:
+    """Return the mean difference of two sides' pixels at SIZE, whatever size they were read in."""
+    return float((reduced(one, SIZE) - reduced(other, SIZE)).abs().mean())
+
+
+def _spread(domain: Domain, count: int) -> NDArray[np.int64]:
+    """Return rows from all over a domain's training episodes."""
+    rows = domain.frames(domain.train_episodes)
+    return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)]
+
+
+def _pictures(domain: Domain, rows: NDArray[np.int64], cameras: list[str], side: int) -> dict[str, Tensor]:
+    """Return the pictures of some rows, (rows, channels, h, w) from 0 to 1, of at most `side` pixels either way."""
     parts: dict[str, list[Tensor]] = {camera: [] for camera in cameras}
     for start in range(0, len(rows), CHUNK):
         read = domain.reader.rows(rows[start : start + CHUNK], augment=False)
         for camera in cameras:
-            parts[camera].append(_small(read[camera]))
+            parts[camera].append(reduced(_last(read[camera]), side))
     return {camera: torch.cat(part) for camera, part in parts.items()}
 
 
-def _small(pictures: Tensor) -> Tensor:
-    """Return pictures (rows, [steps,] channels, h, w), uint8 or float, as float of at most SIZE; of steps the last."""
+def _last(pictures: Tensor) -> Tensor:
+    """Return pictures (rows, [steps,] channels, h, w), uint8 or float, as float from 0 to 1; of steps the last."""
     last = pictures[:, -1] if pictures.ndim == 5 else pictures
-    scaled = last.float() / 255.0 if last.dtype == torch.uint8 else last.float()
-    height, width = (min(SIZE, side) for side in scaled.shape[-2:])
-    return nn.functional.adaptive_avg_pool2d(scaled, (height, width))
+    return last.float() / 255.0 if last.dtype == torch.uint8 else last.float()
 
 
 def _seen(pictures: Tensor, view: View, moves: Tensor) -> Tensor:
-    """Return pictures through a view; observation steps of one row share its pose."""
-    if pictures.ndim == 4:
-        return view(pictures, moves)
-    steps = pictures.shape[1]
-    return view(pictures.flatten(0, 1), moves.repeat_interleave(steps, 0)).reshape(pictures.shape)
+    """Return pictures through a view, as noisy as the target's; observation steps of one row share its pose."""
+    if pictures.ndim == 5:
+        moves = moves.repeat_interleave(pictures.shape[1], 0)
+    seen = view(pictures.flatten(0, -4), moves).reshape(pictures.shape)
+    if view.background is None or not view.background.noise:
+        return seen
+    return (seen + view.background.noise * torch.randn_like(seen)).clamp(0.0, 1.0)
