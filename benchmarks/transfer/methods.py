@@ -187,6 +187,12 @@ def _word(text: str) -> str:
     return text
 
 
+def _flag(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError(text)
+    return text == "on"
+
+
 EMBED: Mapping[str, tuple[str, ...]] = {
     "image": (),
     "fused": ("fused",),
@@ -226,6 +232,7 @@ AXES: Mapping[str, tuple[Callable[[str], Ablation], str]] = {
     "images": (_images, "whose statistics normalise pictures: imagenet, or the data"),
     "view": (_key("ot.view_share"), "share of source rows that are shown in the target's view"),
     "jitter": (_key("ot.view_jitter"), "how far the camera of those rows may seem moved"),
+    "background": (_key("ot.view_background", _flag), "on, or off: whether they have the target's background"),
     "rate": (_rate, "learning rate"),
     "batch": (_key("batch_size", int), "rows of a step"),
 }

@@ -10,7 +10,8 @@ from otpilot.sim.domain import get_domain
 from otpilot.sim.observation import observe
 from otpilot.sim.region import get_region
 from otpilot.sim.world import reset_world
-from otpilot.transport.views import POSE, View, find_palette, fit_view, memberships, warp
+from otpilot.transport.pictures import find_palette, memberships, warp
+from otpilot.transport.views import POSE, View, fit_view
 
 
 def seen(domain, *, region="left", episodes, seed):

@@ -247,7 +247,8 @@ class OTConfig:
     accumulated batches hold them; local solves one in each. Further sources share the source rows with the first in
     proportion to their weights. `view_share` is the part of source rows that are shown as the target's camera would
     have seen them (docs/views.md): a number, or "auto", which is half of them where there are pairs to fit that on and
-    pictures come nearer by it; `view_jitter` is how far that camera moves at random, in radians and the like.
+    pictures come nearer by it; `view_jitter` is how far that camera moves at random, in radians and the like;
+    `view_background` draws what stands still as the target's own pictures show it.
     """
 
     enable: bool = True
@@ -278,6 +279,7 @@ class OTConfig:
     topk_src_episodes: int | None = None
     view_share: float | Literal["auto"] = "auto"
     view_jitter: float = 0.05
+    view_background: bool = True
     base_index_src: int = 0
     base_index_tgt: int = 0
     loss_config: LossConfig = field(default_factory=LossConfig)

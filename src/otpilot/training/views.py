@@ -20,8 +20,8 @@ from otpilot.transport.views import JITTER, View, fit_view
 
 PAIRS = 240
 """Paired pictures that a view is fitted on,"""
-SIZE = 64
-"""each brought to this many pixels either way."""
+SIZE = 192
+"""each brought to at most this many pixels either way; pose and colours are fitted on smaller ones."""
 SHOWN = 8
 """Pairs that are kept to look at."""
 NEARER = 0.8
@@ -133,9 +133,10 @@ def make_source_views(
         drawn = samplers[source.name].draw(0, PAIRS)
         ours = _pictures(source, drawn.source_rows, cameras)
         theirs = _pictures(domains.target, drawn.target_rows, cameras)
+        everywhere = _pictures(source, _spread(source, PAIRS), cameras) if ot.view_background else {}
         for camera in cameras:
             name = camera.removeprefix(f"{OBS_IMAGES}.") + (f" ({source.name})" if number > 1 else "")
-            view, sample = _fit(ours[camera], theirs[camera], name, tell)
+            view, sample = _fit((ours[camera], theirs[camera], everywhere.get(camera)), name, tell)
             if ot.view_share == "auto" and sample.left > NEARER * sample.apart:
                 tell(f"Too little to be worth it: source pictures of {name} stay as they are (ot.view_share sets it).")
                 continue
@@ -173,9 +174,12 @@ def _nothing_to_fit(config: TrainConfig, cameras: list[str]) -> str:
     )
 
 
-def _fit(source: Tensor, target: Tensor, name: str, tell: Callable[[str], None]) -> tuple[View, ViewSample]:
+def _fit(
+    pictures: tuple[Tensor, Tensor, Tensor | None], name: str, tell: Callable[[str], None]
+) -> tuple[View, ViewSample]:
     """Return the view of one camera and what it comes to, which is told under the camera's name."""
-    view = fit_view(source, target)
+    source, target, everywhere = pictures
+    view = fit_view(source, target, everywhere)
     sample = _sample(view, source, target)
     tell(
         f"Target's view of {name}: {view.describe()}; paired pictures differ by {sample.left:.3f} instead of "
@@ -194,6 +198,12 @@ def _sample(view: View, source: Tensor, target: Tensor) -> ViewSample:
         apart=float((source - target).abs().mean()),
         left=float((seen - target).abs().mean()),
     )
+
+
+def _spread(domain: Domain, count: int) -> NDArray[np.int64]:
+    """Return rows from all over a domain's training episodes."""
+    rows = domain.frames(domain.train_episodes)
+    return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)]
 
 
 def _pictures(domain: Domain, rows: NDArray[np.int64], cameras: list[str]) -> dict[str, Tensor]:

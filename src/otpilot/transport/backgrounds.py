@@ -1,0 +1,157 @@
+"""What stands still before a camera that stands still: the target's is drawn where a source picture shows the source's.
+
+A palette of flat colours has no texture and no shadow, and a map of the plane puts what has depth in the wrong place;
+for all that never moves the target's own pictures say how it looks. It is fitted on the pairs that a view is fitted on.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from otpilot.transport.pictures import memberships, warp
+
+TOLERANCE = 0.06
+"""How far a colour may be from the background's (norm over channels, 0 to 1) to be the background's, at least;"""
+NOISES = 6.0
+"""in standard deviations of the noise, where that is more;"""
+NOISY = 0.03
+"""with more noise than this the camera moves, or the scene does, and there is no background."""
+STEADY = 0.7
+"""Least share of the source's pictures that must show its background at a pixel."""
+NEAR = 1 / 21
+"""A pixel is left out where something stands before the background within this part of the picture's width."""
+CLEAN = 0.6
+"""Least share of a pixel that is background where it is looked at."""
+LEAST = 0.05
+"""Least share of the pairs that must show the target's background at a pixel."""
+AT_ONCE = 24
+"""Pictures that are looked at in one go."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Background:
+    """The source's background, and the target's as the target's camera sees it.
+
+    Attributes:
+        source: What stands still in source pictures, 0 to 1.
+        steady: 1 where that can be told, 0 where something stands before it too often.
+        target: What stands still in target pictures.
+        tolerance: How far a colour may be from the background's to be taken for it, as a norm over channels.
+    """
+
+    source: Float[Tensor, "c h w"]
+    steady: Float[Tensor, "1 h w"]
+    target: Float[Tensor, "c h w"]
+    tolerance: float
+
+    def seen_in(self, pictures: Float[Tensor, "n c h2 w2"]) -> Float[Tensor, "n 1 h2 w2"]:
+        """Return how much of each pixel of source pictures is background, 0 to 1."""
+        size = self.source.shape[-2:]
+        larger = pictures.shape[-2] > size[0] or pictures.shape[-1] > size[1]
+        small = nn.functional.adaptive_avg_pool2d(pictures, size) if larger else pictures
+        apart = (small - resized(self.source, small)).square().sum(1, keepdim=True) / self.tolerance**2
+        return resized(torch.exp(-apart.square()) * resized(self.steady, small), pictures)
+
+    def to(self, device: torch.device) -> "Background":
+        """Return the same background on a device."""
+        return Background(source=self.source.to(device), target=self.target.to(device), tolerance=self.tolerance)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matched:
+    """What a view knows when its background is looked for: pose, both palettes, and which colour becomes which.
+
+    Attributes:
+        pose: Of the target's camera (`View.pose`).
+        palette: The source's colours.
+        others: The target's.
+        plan: Mass that is transported between the two.
+    """
+
+    pose: Float[Tensor, "8"]
+    palette: Float[Tensor, "k c"]
+    others: Float[Tensor, "l c"]
+    plan: Float[Tensor, "k l"]
+
+
+def fit_background(
+    matched: Matched,
+    source: Float[Tensor, "n c h w"],
+    target: Float[Tensor, "n c h w"],
+    everywhere: Float[Tensor, "m c h w"],
+    flat: Float[Tensor, "c h w"],
+) -> Background | None:
+    """Return the background of paired pictures, or None where nothing stands still.
+
+    The source's is the median of `everywhere`, pictures from all over its demonstrations. The target's is, pixel by
+    pixel, the median of those target pictures in which nothing stands before it: neither near there in the source
+    picture that it is paired with (moved into the target's camera), nor by the colour that it has in the target, if
+    that is the colour of things that move in the source. Where no picture is left, what surrounds it is drawn on.
+    `flat` is the source's background as the view draws it without this.
+    """
+    plain = everywhere.median(0).values
+    noise = 1.4826 * float((everywhere - plain).abs().median())
+    if noise > NOISY:
+        return None
+    found = Background(
+        source=plain, steady=torch.ones_like(plain[:1]), target=plain, tolerance=max(TOLERANCE, NOISES * noise)
+    )
+    shown = sum(found.seen_in(some).sum(0) for some in everywhere.split(AT_ONCE)) / len(everywhere)
+    found = replace(found, steady=(shown >= STEADY).to(plain.dtype))
+    things = _colours_of_things(matched, found, everywhere)
+    seen = torch.cat(list(_clean(matched, found, things, source, target)))
+    if not bool((known := seen.float().mean(0) >= LEAST).any()):
+        return None
+    median = torch.where(seen[:, None], target, torch.nan).nanmedian(0).values
+    drawn = flat + _drawn_on(torch.where(known, median - flat, 0.0), known)
+    return replace(found, target=drawn.clamp(0.0, 1.0))
+
+
+def resized(pictures: Float[Tensor, "*n c h w"], like: Tensor) -> Float[Tensor, "*n c h2 w2"]:
+    """Return pictures of the height and width of others."""
+    if pictures.shape[-2:] == like.shape[-2:]:
+        return pictures
+    several = pictures if pictures.ndim == 4 else pictures[None]
+    made = nn.functional.interpolate(several, like.shape[-2:], mode="bilinear", align_corners=False)
+    return made if pictures.ndim == 4 else made[0]
+
+
+def _colours_of_things(matched: Matched, found: Background, everywhere: Float[Tensor, "m c h w"]) -> Float[Tensor, "l"]:
+    """Return for each of the target's colours how much of it comes from what moves in the source, 0 to 1."""
+    mass = torch.zeros(2, len(matched.palette))
+    for some in everywhere.split(AT_ONCE):
+        masks = memberships(some, matched.palette)
+        mass += torch.stack([masks.sum((0, 2, 3)), (masks * (1.0 - found.seen_in(some))).sum((0, 2, 3))])
+    moving = (mass[1] / mass[0].clamp_min(1e-6)).to(matched.plan.dtype)
+    shares: Tensor = moving @ matched.plan / matched.plan.sum(0).clamp_min(1e-12)
+    return shares.to(everywhere.dtype)
+
+
+def _clean(
+    matched: Matched,
+    found: Background,
+    things: Float[Tensor, "l"],
+    source: Float[Tensor, "n c h w"],
+    target: Float[Tensor, "n c h w"],
+) -> Iterator[Bool[Tensor, "some h w"]]:
+    """Yield where the target's pictures show its background, some pictures at a time."""
+    reach = max(1, round(NEAR * source.shape[-1]))
+    for ours, theirs in zip(source.split(AT_ONCE), target.split(AT_ONCE), strict=True):
+        still = warp(found.seen_in(ours), matched.pose.expand(len(ours), -1))
+        least = -nn.functional.max_pool2d(-still, 2 * reach + 1, stride=1, padding=reach)[:, 0]
+        thing = torch.einsum("nlhw,l->nhw", memberships(theirs, matched.others), things)
+        yield (least > CLEAN) & (thing < 0.5)
+
+
+def _drawn_on(values: Float[Tensor, "c h w"], known: Bool[Tensor, "h w"]) -> Float[Tensor, "c h w"]:
+    """Return the values, each unknown pixel being the mean of its neighbours that are known, ring by ring."""
+    filled, weight = values[None] * known, known[None, None].to(values.dtype)
+    while not bool(weight.all()):
+        around, count = (9 * nn.functional.avg_pool2d(part, 3, stride=1, padding=1) for part in (filled, weight))
+        new = (weight == 0) & (count > 0)
+        filled = torch.where(new, around / count.clamp_min(1.0), filled)
+        weight = torch.where(new, 1.0, weight)
+    return filled[0]
