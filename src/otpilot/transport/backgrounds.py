@@ -57,7 +57,9 @@ class Background:
 
     def to(self, device: torch.device) -> "Background":
         """Return the same background on a device."""
-        return Background(source=self.source.to(device), target=self.target.to(device), tolerance=self.tolerance)
+        return replace(
+            self, source=self.source.to(device), steady=self.steady.to(device), target=self.target.to(device)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
