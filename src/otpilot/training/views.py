@@ -225,8 +225,10 @@ def _small(pictures: Tensor) -> Tensor:
 
 
 def _seen(pictures: Tensor, view: View, moves: Tensor) -> Tensor:
-    """Return pictures through a view; observation steps of one row share its pose."""
-    if pictures.ndim == 4:
-        return view(pictures, moves)
-    steps = pictures.shape[1]
-    return view(pictures.flatten(0, 1), moves.repeat_interleave(steps, 0)).reshape(pictures.shape)
+    """Return pictures through a view, as noisy as the target's; observation steps of one row share its pose."""
+    if pictures.ndim == 5:
+        moves = moves.repeat_interleave(pictures.shape[1], 0)
+    seen = view(pictures.flatten(0, -4), moves).reshape(pictures.shape)
+    if view.background is None or not view.background.noise:
+        return seen
+    return (seen + view.background.noise * torch.randn_like(seen)).clamp(0.0, 1.0)

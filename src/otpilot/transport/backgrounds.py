@@ -40,12 +40,14 @@ class Background:
         steady: 1 where that can be told, 0 where something stands before it too often.
         target: What stands still in target pictures.
         tolerance: How far a colour may be from the background's to be taken for it, as a norm over channels.
+        noise: Standard deviation of the noise in target pictures, which what is drawn has none of.
     """
 
     source: Float[Tensor, "c h w"]
     steady: Float[Tensor, "1 h w"]
     target: Float[Tensor, "c h w"]
     tolerance: float
+    noise: float = 0.0
 
     def seen_in(self, pictures: Float[Tensor, "n c h2 w2"]) -> Float[Tensor, "n 1 h2 w2"]:
         """Return how much of each pixel of source pictures is background, 0 to 1."""
@@ -109,7 +111,8 @@ def fit_background(
         return None
     median = torch.where(seen[:, None], target, torch.nan).nanmedian(0).values
     drawn = flat + _drawn_on(torch.where(known, median - flat, 0.0), known)
-    return replace(found, target=drawn.clamp(0.0, 1.0))
+    errors = (target - drawn).abs().permute(0, 2, 3, 1)[seen]
+    return replace(found, target=drawn.clamp(0.0, 1.0), noise=1.4826 * float(errors.median()))
 
 
 def resized(pictures: Float[Tensor, "*n c h w"], like: Tensor) -> Float[Tensor, "*n c h2 w2"]:
