@@ -19,8 +19,9 @@ NOISES = 6.0
 """in standard deviations of the noise, where that is more;"""
 NOISY = 0.03
 """with more noise than this the camera moves, or the scene does, and there is no background."""
-STEADY = 0.7
-"""Least share of the source's pictures that must show its background at a pixel."""
+STEADY, SURE = 0.7, 0.9
+"""Least share of the source's pictures that must show its background at a pixel: of those that show nothing else near
+there, or of all."""
 NEAR = 1 / 21
 """A pixel is left out where something stands before the background within this part of the picture's width."""
 CLEAN = 0.6
@@ -96,16 +97,14 @@ def fit_background(
     that is the colour of things that move in the source. Where no picture is left, what surrounds it is drawn on.
     `flat` is the source's background as the view draws it without this.
     """
-    plain = everywhere.median(0).values
-    noise = 1.4826 * float((everywhere - plain).abs().median())
-    if noise > NOISY:
+    found = _still(everywhere)
+    if found is None:
         return None
-    found = Background(
-        source=plain, steady=torch.ones_like(plain[:1]), target=plain, tolerance=max(TOLERANCE, NOISES * noise)
-    )
-    shown = sum(found.seen_in(some).sum(0) for some in everywhere.split(AT_ONCE)) / len(everywhere)
-    found = replace(found, steady=(shown >= STEADY).to(plain.dtype))
-    things = _colours_of_things(matched, found, everywhere)
+    # What stands before it often was taken for it, or hid it; now that the colours of what moves are known:
+    moving = _moving(matched, found, everywhere)
+    found = _behind(matched, found, everywhere, moving)
+    moving = _moving(matched, found, everywhere)
+    things = (moving @ matched.plan / matched.plan.sum(0).clamp_min(1e-12)).to(target.dtype)
     seen = torch.cat(list(_clean(matched, found, things, source, target)))
     if not bool((known := seen.float().mean(0) >= LEAST).any()):
         return None
@@ -124,15 +123,60 @@ def resized(pictures: Float[Tensor, "*n c h w"], like: Tensor) -> Float[Tensor, 
     return made if pictures.ndim == 4 else made[0]
 
 
-def _colours_of_things(matched: Matched, found: Background, everywhere: Float[Tensor, "m c h w"]) -> Float[Tensor, "l"]:
-    """Return for each of the target's colours how much of it comes from what moves in the source, 0 to 1."""
-    mass = torch.zeros(2, len(matched.palette))
+def _still(everywhere: Float[Tensor, "m c h w"]) -> Background | None:
+    """Return the median of the source's pictures as its background, or None where it is none of most of them."""
+    plain = everywhere.median(0).values
+    noise = 1.4826 * float((everywhere - plain).abs().median())
+    if noise > NOISY:
+        return None
+    steady = torch.ones_like(plain[:1])
+    found = Background(source=plain, steady=steady, target=plain, tolerance=max(TOLERANCE, NOISES * noise))
+    return replace(found, steady=(_shown(found, everywhere) >= SURE).to(plain.dtype))
+
+
+def _shown(found: Background, pictures: Float[Tensor, "m c h w"]) -> Float[Tensor, "1 h w"]:
+    """Return how often each pixel shows the background."""
+    shown: Tensor = sum(found.seen_in(some).sum(0) for some in pictures.split(AT_ONCE)) / len(pictures)  # type: ignore[assignment]
+    return shown
+
+
+def _moving(matched: Matched, found: Background, everywhere: Float[Tensor, "m c h w"]) -> Float[Tensor, "k"]:
+    """Return for each of the source's colours how much of it is not background, 0 to 1."""
+    mass = torch.zeros(2, len(matched.palette), dtype=matched.plan.dtype)
     for some in everywhere.split(AT_ONCE):
         masks = memberships(some, matched.palette)
         mass += torch.stack([masks.sum((0, 2, 3)), (masks * (1.0 - found.seen_in(some))).sum((0, 2, 3))])
-    moving = (mass[1] / mass[0].clamp_min(1e-6)).to(matched.plan.dtype)
-    shares: Tensor = moving @ matched.plan / matched.plan.sum(0).clamp_min(1e-12)
-    return shares.to(everywhere.dtype)
+    return mass[1] / mass[0].clamp_min(1e-6)
+
+
+def _behind(
+    matched: Matched, found: Background, everywhere: Float[Tensor, "m c h w"], moving: Float[Tensor, "k"]
+) -> Background:
+    """Return the background as the median of those pictures that show nothing near that has a moving thing's colour."""
+    things, reach = (moving > 0.5).to(everywhere.dtype), 2 * _reach(everywhere)
+    parts = everywhere.split(AT_ONCE)
+    hidden = [torch.einsum("nkhw,k->nhw", memberships(some, matched.palette), things)[:, None] for some in parts]
+    free = torch.cat([_widened(part, reach) < 0.5 for part in hidden])
+    count = free.float().mean(0)
+    median = torch.where(free, everywhere, torch.nan).nanmedian(0).values
+    sure = found.steady > 0
+    known = replace(
+        found, source=torch.where(sure, found.source, median.nan_to_num()), steady=torch.ones_like(found.steady)
+    )
+    shown = sum(
+        (known.seen_in(some) * some_free).sum(0) for some, some_free in zip(parts, free.split(AT_ONCE), strict=True)
+    )
+    steady = sure | ((count >= LEAST) & (shown >= STEADY * count * len(everywhere)))
+    return replace(known, steady=steady.to(median.dtype))
+
+
+def _widened(share: Float[Tensor, "n 1 h w"], reach: int) -> Float[Tensor, "n 1 h w"]:
+    """Return the largest share within reach of each pixel."""
+    return nn.functional.max_pool2d(share, 2 * reach + 1, stride=1, padding=reach)
+
+
+def _reach(pictures: Tensor) -> int:
+    return max(1, round(NEAR * pictures.shape[-1]))
 
 
 def _clean(
@@ -143,10 +187,9 @@ def _clean(
     target: Float[Tensor, "n c h w"],
 ) -> Iterator[Bool[Tensor, "some h w"]]:
     """Yield where the target's pictures show its background, some pictures at a time."""
-    reach = max(1, round(NEAR * source.shape[-1]))
     for ours, theirs in zip(source.split(AT_ONCE), target.split(AT_ONCE), strict=True):
         still = warp(found.seen_in(ours), matched.pose.expand(len(ours), -1))
-        least = -nn.functional.max_pool2d(-still, 2 * reach + 1, stride=1, padding=reach)[:, 0]
+        least = -_widened(-still, _reach(still))[:, 0]
         thing = torch.einsum("nlhw,l->nhw", memberships(theirs, matched.others), things)
         yield (least > CLEAN) & (thing < 0.5)
 
