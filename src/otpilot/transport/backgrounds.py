@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from otpilot.transport.pictures import memberships, warp
+from otpilot.transport.pictures import in_parts, memberships, resized, warp
 
 TOLERANCE = 0.06
 """How far a colour may be from the background's (norm over channels, 0 to 1) to be the background's, at least;"""
@@ -28,8 +28,6 @@ CLEAN = 0.6
 """Least share of a pixel that is background where it is looked at."""
 LEAST = 0.05
 """Least share of the pairs that must show the target's background at a pixel."""
-AT_ONCE = 24
-"""Pictures that are looked at in one go."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +50,7 @@ class Background:
 
     def seen_in(self, pictures: Float[Tensor, "n c h2 w2"]) -> Float[Tensor, "n 1 h2 w2"]:
         """Return how much of each pixel of source pictures is background, 0 to 1."""
-        size = self.source.shape[-2:]
+        size = (self.source.shape[-2], self.source.shape[-1])
         larger = pictures.shape[-2] > size[0] or pictures.shape[-1] > size[1]
         small = nn.functional.adaptive_avg_pool2d(pictures, size) if larger else pictures
         apart = (small - resized(self.source, small)).square().sum(1, keepdim=True) / self.tolerance**2
@@ -114,15 +112,6 @@ def fit_background(
     return replace(found, target=drawn.clamp(0.0, 1.0), noise=1.4826 * float(errors.median()))
 
 
-def resized(pictures: Float[Tensor, "*n c h w"], like: Tensor) -> Float[Tensor, "*n c h2 w2"]:
-    """Return pictures of the height and width of others."""
-    if pictures.shape[-2:] == like.shape[-2:]:
-        return pictures
-    several = pictures if pictures.ndim == 4 else pictures[None]
-    made = nn.functional.interpolate(several, like.shape[-2:], mode="bilinear", align_corners=False)
-    return made if pictures.ndim == 4 else made[0]
-
-
 def _still(everywhere: Float[Tensor, "m c h w"]) -> Background | None:
     """Return the median of the source's pictures as its background, or None where it is none of most of them."""
     plain = everywhere.median(0).values
@@ -136,14 +125,13 @@ def _still(everywhere: Float[Tensor, "m c h w"]) -> Background | None:
 
 def _shown(found: Background, pictures: Float[Tensor, "m c h w"]) -> Float[Tensor, "1 h w"]:
     """Return how often each pixel shows the background."""
-    shown: Tensor = sum(found.seen_in(some).sum(0) for some in pictures.split(AT_ONCE)) / len(pictures)  # type: ignore[assignment]
-    return shown
+    return torch.stack([found.seen_in(some).sum(0) for some in in_parts(pictures)]).sum(0) / len(pictures)
 
 
 def _moving(matched: Matched, found: Background, everywhere: Float[Tensor, "m c h w"]) -> Float[Tensor, "k"]:
     """Return for each of the source's colours how much of it is not background, 0 to 1."""
     mass = torch.zeros(2, len(matched.palette), dtype=matched.plan.dtype)
-    for some in everywhere.split(AT_ONCE):
+    for some in in_parts(everywhere):
         masks = memberships(some, matched.palette)
         mass += torch.stack([masks.sum((0, 2, 3)), (masks * (1.0 - found.seen_in(some))).sum((0, 2, 3))])
     return mass[1] / mass[0].clamp_min(1e-6)
@@ -154,19 +142,15 @@ def _behind(
 ) -> Background:
     """Return the background as the median of those pictures that show nothing near that has a moving thing's colour."""
     things, reach = (moving > 0.5).to(everywhere.dtype), 2 * _reach(everywhere)
-    parts = everywhere.split(AT_ONCE)
-    hidden = [torch.einsum("nkhw,k->nhw", memberships(some, matched.palette), things)[:, None] for some in parts]
-    free = torch.cat([_widened(part, reach) < 0.5 for part in hidden])
-    count = free.float().mean(0)
-    median = torch.where(free, everywhere, torch.nan).nanmedian(0).values
+    hidden = (torch.einsum("nkhw,k->nhw", memberships(some, matched.palette), things) for some in in_parts(everywhere))
+    free = torch.cat([_widened(part[:, None], reach) < 0.5 for part in hidden])
+    count = free.sum(0)
+    median = torch.where(free, everywhere, torch.nan).nanmedian(0).values.nan_to_num()
     sure = found.steady > 0
-    known = replace(
-        found, source=torch.where(sure, found.source, median.nan_to_num()), steady=torch.ones_like(found.steady)
-    )
-    shown = sum(
-        (known.seen_in(some) * some_free).sum(0) for some, some_free in zip(parts, free.split(AT_ONCE), strict=True)
-    )
-    steady = sure | ((count >= LEAST) & (shown >= STEADY * count * len(everywhere)))
+    known = replace(found, source=torch.where(sure, found.source, median), steady=torch.ones_like(found.steady))
+    pairs = zip(in_parts(everywhere), in_parts(free), strict=True)
+    shown = torch.stack([(known.seen_in(some) * part).sum(0) for some, part in pairs]).sum(0)
+    steady = sure | ((count >= LEAST * len(everywhere)) & (shown >= STEADY * count))
     return replace(known, steady=steady.to(median.dtype))
 
 
@@ -187,7 +171,7 @@ def _clean(
     target: Float[Tensor, "n c h w"],
 ) -> Iterator[Bool[Tensor, "some h w"]]:
     """Yield where the target's pictures show its background, some pictures at a time."""
-    for ours, theirs in zip(source.split(AT_ONCE), target.split(AT_ONCE), strict=True):
+    for ours, theirs in zip(in_parts(source), in_parts(target), strict=True):
         still = warp(found.seen_in(ours), matched.pose.expand(len(ours), -1))
         least = -_widened(-still, _reach(still))[:, 0]
         thing = torch.einsum("nlhw,l->nhw", memberships(theirs, matched.others), things)

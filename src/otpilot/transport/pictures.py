@@ -1,5 +1,7 @@
 """What views do to pictures: a camera's pose, a palette, and smoothing; (n, channels, height, width), 0 to 1."""
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,6 +16,8 @@ RARE = 3e-5
 """those that are rarer than this part of all pixels are left out of a palette."""
 NARROW = 0.2
 """Least projective depth of a pixel."""
+AT_ONCE = 24
+"""Pictures that are looked at in one go."""
 
 
 def warp(pictures: Float[Tensor, "n k h w"], pose: Float[Tensor, "n 8"]) -> Float[Tensor, "n k h w"]:
@@ -63,6 +67,21 @@ def find_palette(pictures: Float[Tensor, "n c h w"], count: int = COLOURS, round
         centres = (own.mT @ bins) / own.sum(0)[:, None].clamp_min(1e-9)
     found: Tensor = centres
     return found
+
+
+def in_parts(pictures: Float[Tensor, "n c h w"]) -> Iterator[Float[Tensor, "some c h w"]]:
+    """Yield pictures in order, some at a time, so that what is made of them needs little memory."""
+    for start in range(0, len(pictures), AT_ONCE):
+        yield pictures[start : start + AT_ONCE]
+
+
+def resized(pictures: Float[Tensor, "*n c h w"], like: Tensor) -> Float[Tensor, "*n c h2 w2"]:
+    """Return pictures, or one, of the height and width of others."""
+    if pictures.shape[-2:] == like.shape[-2:]:
+        return pictures
+    several = pictures if pictures.ndim == 4 else pictures[None]
+    made = nn.functional.interpolate(several, like.shape[-2:], mode="bilinear", align_corners=False)
+    return made if pictures.ndim == 4 else made[0]
 
 
 def smooth(pictures: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from otpilot.errors import TransportError
-from otpilot.transport.backgrounds import AT_ONCE, Background, Matched, fit_background, resized
-from otpilot.transport.pictures import axes, find_palette, memberships, warp
+from otpilot.transport.backgrounds import Background, Matched, fit_background
+from otpilot.transport.pictures import axes, find_palette, in_parts, memberships, resized, warp
 from otpilot.transport.solver import solve
 
 POSE = ("turn", "zoom x", "zoom y", "shear", "shift x", "shift y", "tilt x", "tilt y")
@@ -74,7 +74,14 @@ class View:
 
     def to(self, device: torch.device) -> "View":
         """Return the same view on a device."""
-        return View(**{name: None if value is None else value.to(device) for name, value in vars(self).items()})
+        background = None if self.background is None else self.background.to(device)
+        return View(
+            pose=self.pose.to(device),
+            palette=self.palette.to(device),
+            colours=self.colours.to(device),
+            light=self.light.to(device),
+            background=background,
+        )
 
     def describe(self) -> str:
         """Return the pose in words."""
@@ -214,7 +221,7 @@ def _fit_light(
 
 def _apart(view: View, source: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"]) -> float:
     """Return the mean difference of paired pixels, the source's in the view."""
-    pairs = zip(source.split(AT_ONCE), target.split(AT_ONCE), strict=True)
+    pairs = zip(in_parts(source), in_parts(target), strict=True)
     return sum(float((view(ours) - theirs).abs().sum()) for ours, theirs in pairs) / source.numel()
 
 
