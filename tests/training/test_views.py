@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -17,6 +18,7 @@ from otpilot.training.parts import make_accelerator
 from otpilot.training.progress import Silence
 from otpilot.training.session import assemble, train
 from otpilot.training.views import SourceViews
+from otpilot.transport.backgrounds import Background
 from otpilot.transport.views import View
 from tests.training.test_evaluate import TINY_DIFFUSION
 
@@ -87,6 +89,19 @@ def test_jitter_moves_the_camera_of_every_row_by_itself_but_not_of_its_steps():
     found = both(jitter=0.3)(rows((6, 2, 3, 8, 8)), places())[TOP][SOURCE]
     assert torch.equal(found[:, 0], found[:, 1])
     assert len({tuple(row.flatten().tolist()) for row in found}) == len(found)
+
+
+def test_rows_before_a_background_are_as_noisy_as_the_targets_pictures():
+    grey = torch.full((3, 8, 8), 0.5)
+    still = Background(source=grey, steady=torch.ones(1, 8, 8), target=grey, tolerance=0.1, noise=0.05)
+    views = SourceViews(views={1: {TOP: replace(night(), background=still)}}, share=1.0)
+    given = rows((6, 2, 3, 8, 8)) | {TOP: grey.expand(6, 2, -1, -1, -1).clone()}
+    torch.manual_seed(0)
+    found = views(given, places())[TOP]
+    assert torch.equal(found[~SOURCE], given[TOP][~SOURCE])
+    spread = found[SOURCE] - 0.5
+    assert float(spread.std()) == pytest.approx(0.05, rel=0.1)
+    assert float((spread[:, 0] - spread[:, 1]).abs().mean()) > 0.03, "each picture has its own"
 
 
 def test_only_the_marked_rows_are_changed_with_all_their_cameras():
@@ -248,6 +263,32 @@ def test_a_checkpoint_from_before_views_goes_on_without(load, tmp_path):
     assert any("before there were views" in note for note in loaded.notes)
     train(loaded.config)
     assert losses(tmp_path / "half") == losses(tmp_path / "whole")
+
+
+def test_a_checkpoint_from_before_backgrounds_goes_on_without(load, tmp_path):
+    settings = {"ot.view_share": 1.0, "ot.view_background": False}
+    train(load("whole", **settings))
+    half = load("half", save_checkpoint=True, steps=2, **settings)
+    train(half)
+    saved = half.output_dir / "checkpoints" / "last" / "pretrained_model" / "train_config.json"
+    body = json.loads(saved.read_text())
+    del body["ot"]["view_background"]
+    saved.write_text(json.dumps(body))
+    loaded = load_config(["--resume=true", f"--config_path={saved}", "--steps=4"])
+    assert [note for note in loaded.notes if "before there were views with a background" in note]
+    train(loaded.config)
+    assert losses(tmp_path / "half") == losses(tmp_path / "whole")
+
+
+def test_views_have_a_background_unless_it_is_turned_off(load):
+    trainers = [
+        assemble(config, make_accelerator(config), Silence())
+        for config in (load(**{"ot.view_share": 1.0, "ot.view_background": on}) for on in (True, False))
+    ]
+    made, plain = (trainer.inputs.views.views[1][TOP].background for trainer in trainers)
+    assert made is not None
+    assert made.target.shape[-1] <= 192
+    assert plain is None
 
 
 def test_views_do_without_the_transport_of_encodings(load, tmp_path):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 COLOURS = 16
@@ -69,7 +69,7 @@ def find_palette(pictures: Float[Tensor, "n c h w"], count: int = COLOURS, round
     return found
 
 
-def in_parts(pictures: Float[Tensor, "n c h w"]) -> Iterator[Float[Tensor, "some c h w"]]:
+def in_parts(pictures: Shaped[Tensor, "n c h w"]) -> Iterator[Shaped[Tensor, "some c h w"]]:
     """Yield pictures in order, some at a time, so that what is made of them needs little memory."""
     for start in range(0, len(pictures), AT_ONCE):
         yield pictures[start : start + AT_ONCE]
