@@ -265,22 +265,7 @@ def test_a_checkpoint_from_before_views_goes_on_without(load, tmp_path):
     assert losses(tmp_path / "half") == losses(tmp_path / "whole")
 
 
-def test_a_checkpoint_from_before_backgrounds_goes_on_without(load, tmp_path):
-    settings = {"ot.view_share": 1.0, "ot.view_background": False}
-    train(load("whole", **settings))
-    half = load("half", save_checkpoint=True, steps=2, **settings)
-    train(half)
-    saved = half.output_dir / "checkpoints" / "last" / "pretrained_model" / "train_config.json"
-    body = json.loads(saved.read_text())
-    del body["ot"]["view_background"]
-    saved.write_text(json.dumps(body))
-    loaded = load_config(["--resume=true", f"--config_path={saved}", "--steps=4"])
-    assert [note for note in loaded.notes if "before there were views with a background" in note]
-    train(loaded.config)
-    assert losses(tmp_path / "half") == losses(tmp_path / "whole")
-
-
-def test_views_have_a_background_unless_it_is_turned_off(load):
+def test_views_have_a_background_if_it_is_asked_for(load):
     trainers = [
         assemble(config, make_accelerator(config), Silence())
         for config in (load(**{"ot.view_share": 1.0, "ot.view_background": on}) for on in (True, False))

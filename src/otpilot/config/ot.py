@@ -279,7 +279,7 @@ class OTConfig:
     topk_src_episodes: int | None = None
     view_share: float | Literal["auto"] = "auto"
     view_jitter: float = 0.05
-    view_background: bool = True
+    view_background: bool = False
     base_index_src: int = 0
     base_index_tgt: int = 0
     loss_config: LossConfig = field(default_factory=LossConfig)

@@ -181,8 +181,9 @@ def complete(given: Given, *, check_output: bool = True) -> LoadedConfig:
     body, config_path = copy.deepcopy(given.translation.config), given.config_path
     notes = list(given.translation.notes)
     policy_args = _take_pretrained_policy(body)
-    if body.get("resume") and isinstance(body.get("ot"), dict):
-        notes += _keep_views_of(body["ot"])
+    if body.get("resume") and isinstance(body.get("ot"), dict) and "view_share" not in body["ot"]:
+        body["ot"]["view_share"] = 0.0
+        notes.append("This checkpoint was written before there were views, and goes on without (ot.view_share = 0).")
     check_keys(body, TrainConfig)
     if "dataset" not in body:
         raise ConfigError(NO_DATASET)
@@ -195,14 +196,6 @@ def complete(given: Given, *, check_output: bool = True) -> LoadedConfig:
     argv = policy_args + ([f"--config_path={config_path}"] if config_path and config.resume else [])
     _validate(config, argv, check_output=check_output)
     return LoadedConfig(config, tuple(notes))
-
-
-def _keep_views_of(ot: dict[str, Any]) -> Iterator[str]:
-    """Let the `ot` section of a checkpoint go on with the views that there were when it was written."""
-    for key, value, what in (("view_share", 0.0, "views"), ("view_background", False, "views with a background")):
-        if key not in ot:
-            ot[key] = value
-            yield f"This checkpoint was written before there were {what}, and goes on without (ot.{key} = {value})."
 
 
 def decode(body: Mapping[str, Any]) -> TrainConfig:

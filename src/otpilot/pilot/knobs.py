@@ -26,6 +26,7 @@ KNOBS: dict[str, Knob] = {
     "ot.topk_src_episodes": Knob(name="source episodes", code="topk"),
     "ot.view_share": Knob(name="view", code="view"),
     "ot.view_jitter": Knob(name="view", code="viewjitter"),
+    "ot.view_background": Knob(name="view", code="viewback"),
     "ot.batch_ratio": Knob(name="pair rows", code="ratio"),
     "ot.bc_src_weight": Knob(name="source rows", code="bcsrc"),
     "ot.loss_config.reg": Knob(name="reg", code="reg"),
