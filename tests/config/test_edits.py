@@ -273,6 +273,14 @@ def test_what_changes_training_changes_the_hash(path: str, value: Any) -> None:
     assert config_hash(one(act(), path, "set", value)) != config_hash(act())
 
 
+def test_a_new_key_leaves_the_hashes_on_disk_as_they_were() -> None:
+    """Ledgers and recorded results know a config by its hash; add a key that came later to ADDED in canonical.py."""
+    assert config_hash(act()) == "eb4a596560fdfb02"
+    config = act()
+    assert config_hash({**config, "ot": {**config["ot"], "view_background": False}}) == config_hash(config)
+    assert config_hash({**config, "ot": {**config["ot"], "view_background": True}}) != config_hash(config)
+
+
 def test_settings_without_effect_do_not_change_the_hash() -> None:
     config = act()
     assert config_hash({**config, "optimizer": {"type": "adamw", "lr": 3e-4}}) == config_hash(config)

@@ -38,6 +38,8 @@ TOP_DEFAULTS: Mapping[str, Any] = {
 """Defaults of TrainConfig's top-level keys (a test compares them with it)."""
 WRITTEN_TWO_WAYS = "replace_final_stride_with_dilation"
 """LeRobot's ACT calls it an int, its default is False: read back and written again it is 0."""
+ADDED: Mapping[str, Any] = {"view_background": False}
+"""Keys of the `ot` section that came later, at what the code did before: there they leave hashes on disk as they were."""
 DIGITS = 12
 HASH_LENGTH = 16
 ABSENT: Final = "(absent)"
@@ -164,8 +166,12 @@ def _drop_idle(body: dict[str, Any]) -> None:
     ot = body["ot"]
     if not ot["enable"]:
         body["ot"] = {"enable": False}
-    elif ot["lambda_ot"] != "auto":
+        return
+    if ot["lambda_ot"] != "auto":
         del ot["target_grad_share"]
+    for key, value in ADDED.items():
+        if ot[key] == value:
+            del ot[key]
 
 
 def _normalise(value: Any) -> Any:

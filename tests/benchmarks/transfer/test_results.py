@@ -81,6 +81,11 @@ def test_differences_are_paired_by_seed():
     assert found.seeds == 3
 
 
+def test_every_stored_result_belongs_to_a_cell_of_today():
+    _, stale = make_sections(read_results())
+    assert [record.cell for record in stale] == []
+
+
 def test_changed_settings_leave_the_tables_but_not_in_silence():
     old = record("tabletop/act/ot/1000/100", 0.9, 0.8, 0.5, hash="0" * 16)
     sections, stale = make_sections([*records(), old])
