@@ -39,7 +39,7 @@ TOP_DEFAULTS: Mapping[str, Any] = {
 WRITTEN_TWO_WAYS = "replace_final_stride_with_dilation"
 """LeRobot's ACT calls it an int, its default is False: read back and written again it is 0."""
 ADDED: Mapping[str, Any] = {"view_background": False}
-"""Keys of the `ot` section that came later, at what the code did before: there they leave hashes on disk as they were."""
+"""Keys of the `ot` section that came later, with what the code did before: at that they leave hashes as they were."""
 DIGITS = 12
 HASH_LENGTH = 16
 ABSENT: Final = "(absent)"
