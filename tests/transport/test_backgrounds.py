@@ -96,11 +96,14 @@ def test_a_camera_that_moves_has_no_background():
     assert fit_view(source, 1.0 - source, source).background is None
 
 
-def test_a_background_that_brings_nothing_nearer_is_left_out():
+def test_a_background_that_brings_pictures_no_nearer_is_left_out(monkeypatch):
     left = places(40)
-    source = with_blocks(grey_table(), RED, left)
-    target = torch.rand(source.shape, generator=torch.Generator().manual_seed(0))
-    assert fit_view(source, target, target.flip(0).mean(0, keepdim=True).expand(40, -1, -1, -1)).background is None
+    source, target = with_blocks(grey_table(), RED, left), with_blocks(chequered(), BLUE, left)
+    assert fit_view(source, target, source).background is not None
+    white = torch.ones(3, SIDE, SIDE)
+    wrong = Background(source=grey_table(), steady=torch.ones(1, SIDE, SIDE), target=white, tolerance=0.1)
+    monkeypatch.setattr("otpilot.transport.views.fit_background", lambda *_: wrong)
+    assert fit_view(source, target, source).background is None
 
 
 @pytest.mark.parametrize("size", [(24, 24), (96, 130)])

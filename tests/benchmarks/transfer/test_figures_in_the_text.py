@@ -32,7 +32,7 @@ QUOTED = {
         "three demonstrations give {tabletop ot+targets=3+stats=rows id} and {tabletop ot+targets=3+stats=rows ood}.",
         "{far ot ood} against {far co-training ood} where nothing was demonstrated. Trained twice as long the defaults "
         "reach {far2000 ot ood}, and {far2000 ot+background=on ood} if the target's own background is drawn behind "
-        "what moves (`ot.view_background`): {far2000 ot+background=on - ot ood} over five seeds.",
+        "what moves (`ot.view_background`), which is {far2000 ot+background=on - ot ood} over the defaults",
         "{diffusion ot ood} against {diffusion co-training ood} where nothing was demonstrated, "
         "{diffusion ot - co-training ood} over three seeds",
         "the defaults reach {metaworld ot ood} where nothing was demonstrated, co-training "

@@ -41,11 +41,11 @@ def open_folder(path: Path) -> Opened:
     root = file.parent
     rules, notes = all_rules([root / name for name in settings.rules])
     base = read_base(settings, root)
-    notes += too_small(settings, seeds=len(trial_seeds(base, settings)))
+    notes += _too_small(settings, seeds=len(trial_seeds(base, settings)))
     return Opened(paths=CampaignPaths(root), settings=settings, base=base, rules=rules, notes=notes)
 
 
-def too_small(settings: CampaignSettings, *, seeds: int) -> tuple[str, ...]:
+def _too_small(settings: CampaignSettings, *, seeds: int) -> tuple[str, ...]:
     """Return a note if the budget of trials ends the campaign before its first variant, or before it can be kept."""
     allowed = settings.budget.trials
     screened, confirmed = 2 * seeds, 2 * settings.confirm_seeds
