@@ -142,10 +142,14 @@ def test_block_and_goal_get_the_colours_that_they_have_there(fitted):
         assert float((made - theirs).norm()) < 0.36, thing
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_a_fit_is_the_same_every_time():
     source, target = torch.rand(2, 6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     one, other = fit_view(source, target), fit_view(source, target)
-    assert all(torch.equal(getattr(one, key), getattr(other, key)) for key in ("pose", "palette", "colours", "light"))
+    apart = {
+        key: (getattr(one, key) - getattr(other, key)).abs().max() for key in ("pose", "palette", "colours", "light")
+    }
+    assert not any(apart.values()), apart
     assert "turned by" in one.describe()
 
 
