@@ -554,6 +554,16 @@ CASES: dict[str, Pair] = dict(
             Case(config=with_ot(act(), bc_src_weight=0.5), tags=(CONVERGING, JITTER)),
         ),
         entry(
+            "draw_target_background",
+            Case(config=ours(), tags=(CONVERGING,)),
+            {"ot.view_background": True},
+            Case(config=ours(view_background=True), tags=(CONVERGING,)),
+            Case(config=ours(view_share=0), tags=(CONVERGING,)),
+            Case(config=ours(bc_src_weight=0), tags=(CONVERGING,)),
+            Case(config=ours(pair_info_path=None), tags=(CONVERGING,)),
+            Case(config=ours(), tags=(CONVERGING, JITTER)),
+        ),
+        entry(
             "raise_weight_when_stable",
             Case(config=act(), tags=(CONVERGING,), recent={MASS: 0.2}),
             {"ot.lambda_ot": 0.2},

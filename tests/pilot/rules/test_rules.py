@@ -245,7 +245,7 @@ def test_a_healthy_run_is_only_swept() -> None:
     )
     # No label to sweep: a term of labels alone is divided by its own mean here.
     sweeps = {"sweep_reg", "sweep_weight", "sweep_rate", "sweep_batch"}
-    assert set(names) == {"raise_weight_when_stable", *sweeps}
+    assert set(names) == {"draw_target_background", "raise_weight_when_stable", *sweeps}
 
 
 def test_a_slow_run_that_converges_is_given_seed_001s_rate() -> None:

@@ -136,6 +136,7 @@ RULES: tuple[Rule, ...] = (
     # nothing is wrong
     _ot(diffusion.strengthen_weak_coupling, "report 001, iter 2", "diffusion"),
     _ot(diffusion.sharpen_weak_coupling, "report 001, iter 2", "diffusion"),
+    _sweep(views.draw_target_background, "docs/views.md and docs/results.md", "ot"),
     _sweep(steady.raise_weight_when_stable, "report 003, next steps 3", "ot"),
     _sweep(steady.sweep_reg, "report 002, recommendation 2, sweep A; reports 001 and 004", "ot"),
     _sweep(steady.sweep_weight, "report 002, recommendation 2, sweep B; report 001, rollback triggers", "ot"),

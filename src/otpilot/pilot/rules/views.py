@@ -18,7 +18,7 @@ from otpilot.pilot.rules.base import (
 from otpilot.pilot.rules.steady import steady
 from otpilot.pilot.rules.weak import LOW
 
-VIEW, ROWS = "ot.view_share", "ot.bc_src_weight"
+VIEW, ROWS, BACKGROUND = "ot.view_share", "ot.bc_src_weight", "ot.view_background"
 
 
 def show_target_view(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
@@ -43,4 +43,24 @@ def show_target_view(findings: Sequence[Finding], config: Config, context: RuleC
         group="ot",
         risk="medium",
         together=True,
+    )
+
+
+def draw_target_background(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
+    """Draw what stands still in a view as the target's own pictures show it, where views are shown without."""
+    finding = steady(findings, context.set_aside)
+    shown = bool(value_at(config, VIEW)) and bool(value_at(config, "ot.pair_info_path"))
+    if finding is None or not shown or not value_at(config, ROWS) or value_at(config, BACKGROUND):
+        return None
+    return propose(
+        finding,
+        config,
+        context,
+        (set_to(BACKGROUND, True),),
+        reason="A view has flat colours; with the target's own background it also has its texture and shadows, so that "
+        "the policy has less to tell the two by (docs/views.md).",
+        expected="More success where the target was not demonstrated if its surfaces have texture, else none; fitting "
+        "the views takes up to twice as long.",
+        failure=evaluation_worse(context),
+        group="ot",
     )
