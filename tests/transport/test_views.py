@@ -1,4 +1,7 @@
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -151,6 +154,25 @@ def test_a_fit_is_the_same_every_time():
     }
     assert not any(apart.values()), apart
     assert "turned by" in one.describe()
+
+
+def test_a_fit_does_not_depend_on_what_lay_in_memory():
+    """LAPACK's gelsy, torch's default, reads pivots that torch leaves unset (pytorch/pytorch#187411)."""
+    script = (
+        "import torch; from otpilot.transport.views import fit_view\n"
+        "print(fit_view(*torch.rand(2, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0))).light.tolist())"
+    )
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"MALLOC_PERTURB_": fill, "OMP_NUM_THREADS": "1"},  # glibc: what new memory holds
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for fill in ("255", "85")
+    ]
+    assert told[0] == told[1]
 
 
 def test_pictures_that_do_not_pair_are_refused(as_users_run):

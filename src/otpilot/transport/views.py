@@ -215,7 +215,8 @@ def _fit_light(
     made = torch.einsum("nkhw,kc->nchw", moved, colours).mean(0)
     x, y = axes(target)
     basis = torch.stack([(made * x).flatten(), (made * y).flatten()], dim=1)
-    slopes: Tensor = torch.linalg.lstsq(basis, (target.mean(0) - made).flatten()[:, None]).solution[:, 0]
+    gap = (target.mean(0) - made).flatten()[:, None]
+    slopes: Tensor = torch.linalg.lstsq(basis, gap, driver="gelsd").solution[:, 0]
     return slopes
 
 
