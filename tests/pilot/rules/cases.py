@@ -550,6 +550,8 @@ CASES: dict[str, Pair] = dict(
             Case(config=act(), tags=(CONVERGING,)),  # no source row is cloned
             Case(config=with_ot(act(), bc_src_weight=0.5, view_share=0.5), tags=(CONVERGING,)),
             Case(config=with_ot(act(), bc_src_weight=0.5, pair_info_path=None), tags=(CONVERGING,)),
+            Case(config=with_ot(act(), bc_src_weight=0.5, method="none"), tags=(CONVERGING,)),
+            Case(config=with_ot(act(), bc_src_weight=0.5, enable=False), tags=(CONVERGING,)),
             Case(config=ours(), tags=(CONVERGING,)),
             Case(config=with_ot(act(), bc_src_weight=0.5), tags=(CONVERGING, JITTER)),
         ),

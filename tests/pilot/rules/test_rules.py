@@ -238,6 +238,13 @@ def test_where_source_rows_are_cloned_the_view_comes_before_a_cure() -> None:
     assert names[:2] == ["show_target_view", "normalize_cost"]
 
 
+def test_co_training_that_has_pairs_is_shown_views() -> None:
+    cotraining = cases.ours(lambda_ot=0.0, view_share=0.0, bc_src_weight=0.625)
+    assert proposed(history(cotraining, FALLING))[0] == "show_target_view"
+    viewed = cases.ours(lambda_ot=0.0, bc_src_weight=0.625)
+    assert proposed(history(viewed, FALLING))[0] == "draw_target_background"
+
+
 def test_a_healthy_run_is_only_swept() -> None:
     mass = np.full(40, 0.2) + np.random.default_rng(0).normal(0, 0.01, 40)
     names = proposed(

@@ -78,7 +78,7 @@ RULES: tuple[Rule, ...] = (
     _ot(strong.lower_share_when_eating, f"{OURS}, the opposite death"),
     _ot(strong.normalize_embedding, f"{OURS}, embed_normalization"),
     # no alignment of encodings helped where the target was not demonstrated, a living one neither; this did
-    _ot(views.show_target_view, "docs/views.md and docs/results.md"),
+    Rule(function=views.show_target_view, source="docs/views.md and docs/results.md"),
     # the transport is dead or weak
     _ot(weak.attach_gradient, "transport/health.py, causes of a dead transport"),
     _ot(weak.normalize_cost, f"{OURS}, cost_normalization"),
@@ -136,7 +136,7 @@ RULES: tuple[Rule, ...] = (
     # nothing is wrong
     _ot(diffusion.strengthen_weak_coupling, "report 001, iter 2", "diffusion"),
     _ot(diffusion.sharpen_weak_coupling, "report 001, iter 2", "diffusion"),
-    _sweep(views.draw_target_background, "docs/views.md and docs/results.md", "ot"),
+    Rule(function=views.draw_target_background, source="docs/views.md and docs/results.md", sweep=True),
     _sweep(steady.raise_weight_when_stable, "report 003, next steps 3", "ot"),
     _sweep(steady.sweep_reg, "report 002, recommendation 2, sweep A; reports 001 and 004", "ot"),
     _sweep(steady.sweep_weight, "report 002, recommendation 2, sweep B; report 001, rollback triggers", "ot"),

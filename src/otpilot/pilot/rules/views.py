@@ -1,6 +1,6 @@
 """What was measured to help most where the target was not demonstrated (docs/results.md): the target's view."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from otpilot.analysis.findings import Finding
 from otpilot.config.edits import value_at
@@ -24,12 +24,13 @@ VIEW, ROWS, BACKGROUND = "ot.view_share", "ot.bc_src_weight", "ot.view_backgroun
 def show_target_view(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Show source rows in the target's view, where it is off and there are pairs, unless training breaks or jitters.
 
-    Views are learned from source rows that are cloned: none are, nothing is proposed; few are, they become more.
+    Views are learned from source rows that are cloned: none are, nothing is proposed; few are, they become more. They
+    need no transport, so that co-training gets them, too.
     """
     finding = steady(findings) or alarming(findings, "plateau", "slow_start", "transport_dead", *LOW)
-    cloned = value_at(config, ROWS)
-    if finding is None or not cloned or number_at(config, VIEW) != 0 or not value_at(config, "ot.pair_info_path"):
+    if finding is None or number_at(config, VIEW) != 0 or not _can_show(config):
         return None
+    cloned = value_at(config, ROWS)
     few = cloned != "auto" and cloned < VIEWED_SOURCE_WEIGHT
     return propose(
         finding,
@@ -49,8 +50,7 @@ def show_target_view(findings: Sequence[Finding], config: Config, context: RuleC
 def draw_target_background(findings: Sequence[Finding], config: Config, context: RuleContext) -> Proposal | None:
     """Draw what stands still in a view as the target's own pictures show it, where views are shown without."""
     finding = steady(findings, context.set_aside)
-    shown = bool(value_at(config, VIEW)) and bool(value_at(config, "ot.pair_info_path"))
-    if finding is None or not shown or not value_at(config, ROWS) or value_at(config, BACKGROUND):
+    if finding is None or not value_at(config, VIEW) or value_at(config, BACKGROUND) or not _can_show(config):
         return None
     return propose(
         finding,
@@ -64,3 +64,10 @@ def draw_target_background(findings: Sequence[Finding], config: Config, context:
         failure=evaluation_worse(context),
         group="ot",
     )
+
+
+def _can_show(config: Config) -> bool:
+    """Whether there are pairs to fit a view on, and source rows that are cloned to show in it."""
+    section = config.get("ot")
+    paired = isinstance(section, Mapping) and section.get("enable", True) and section.get("method", "ot") != "none"
+    return bool(paired and value_at(config, "ot.pair_info_path") and value_at(config, ROWS))
