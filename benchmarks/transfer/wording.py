@@ -22,6 +22,7 @@ def conclusions(section: Section) -> Iterator[str]:
         yield from _ours(ours, base)
         yield from _aim(section, ours)
     yield from _others(section)
+    yield from _above_defaults(section)
     yield from _caution(section)
 
 
@@ -84,6 +85,22 @@ def _others(section: Section) -> Iterator[str]:
             f"{compared} settings were compared over seeds; about one in forty of settings that change nothing would "
             "look better by chance. A winner among many needs fresh seeds."
         )
+
+
+def _above_defaults(section: Section) -> Iterator[str]:
+    """Yield what has more success on target OOD than the defaults, beyond noise over seeds, or that nothing has."""
+    better, compared = [], 0
+    for row in section.distinct():
+        ours = section.baseline(row, OURS)
+        found = None if ours is None or row.recipe.hash == ours.recipe.hash else row.minus(ours, QUESTION)
+        if found is not None and found.seeds > 1:
+            compared += 1
+            if found.word == "better":
+                better.append(f"{row.recipe.label} ({_figures(found)})")
+    if better:
+        yield f"More than the defaults on target OOD, by the interval over common seeds: {'; '.join(better)}."
+    elif compared:
+        yield f"None of {compared} other settings has more than the defaults on target OOD, by the interval over seeds."
 
 
 def _caution(section: Section) -> Iterator[str]:

@@ -166,6 +166,20 @@ def test_only_what_was_compared_over_seeds_is_counted_beside_its_winners(tmp_pat
     assert "- 3 settings were compared over seeds" in text, "source-only, paired and ot; mmd and coral have one seed"
 
 
+def test_what_has_more_than_the_defaults_is_told(tmp_path):
+    def told(rate):
+        made = [
+            record(f"tabletop/act/{method}/1000/{seed}", 0.9, 0.8, found * seed / 100)
+            for seed in (100, 101, 102)
+            for method, found in (("ot", 0.5), ("ot-product", rate), ("co-training", 0.2))
+        ]
+        write_report(made, tmp_path)
+        return (tmp_path / "results.md").read_text()
+
+    assert "More than the defaults on target OOD, by the interval over common seeds: ot-product (+0.41" in told(0.9)
+    assert "None of 2 other settings has more than the defaults on target OOD" in told(0.4)
+
+
 def test_a_difference_that_no_noise_of_rates_explains_is_one_although_all_seeds_agree():
     made = [
         record(f"tabletop/act/{method}/1000/{seed}", 0.9, 0.8 if method == "ot" else 0.78, rate)
