@@ -215,6 +215,7 @@ def _fit_light(
     made = torch.einsum("nkhw,kc->nchw", moved, colours).mean(0)
     x, y = axes(target)
     basis = torch.stack([(made * x).flatten(), (made * y).flatten()], dim=1)
+    # gelsy, the default, reads pivots that torch leaves unset: last bits would depend on what lies in memory.
     gap = (target.mean(0) - made).flatten()[:, None]
     slopes: Tensor = torch.linalg.lstsq(basis, gap, driver="gelsd").solution[:, 0]
     return slopes
